@@ -1,8 +1,8 @@
 """The container of a bundle: a zip with stored members, in one canonical form.
 
-`pack` has one answer for the same members, whatever the machine and the Python version, and `unpack` takes back only that
-answer: no compression (so no zip bomb), no encryption, no links, no second name for a member, nothing before, between or
-behind. Any zip tool can list and extract such a file; what a tool writes is refused.
+`pack` has one answer for the same members, whatever the machine and the Python version, and `unpack` takes back only
+that answer: no compression (so no zip bomb), no encryption, no links, no second name for a member, nothing before,
+between or behind. Any zip tool can list and extract such a file; what a tool writes is refused.
 """
 
 from __future__ import annotations
@@ -54,10 +54,13 @@ def pack(members: Mapping[str, bytes]) -> bytes:
 def unpack(data: bytes, source: str) -> dict[str, bytes]:
     """Name → bytes of every member, in the order of the file.
 
-    Raises BundleDamagedError, which names ``source`` and the member, for anything that `pack` would have written otherwise.
+    Raises BundleDamagedError, which names ``source`` and the member, for anything that `pack` would have written
+    otherwise.
     """
     if data[:4] != b"PK\x03\x04":
-        raise BundleDamagedError(source, "the file is empty" if not data else "not a bundle: it does not start as a zip")
+        raise BundleDamagedError(
+            source, "the file is empty" if not data else "not a bundle: it does not start as a zip"
+        )
     members: dict[str, bytes] = {}
     expected: list[bytes] = []
     offset = 0
@@ -106,7 +109,9 @@ def _read_member(data: bytes, offset: int, source: str) -> tuple[str, int, bytes
     if flags & _ENCRYPTED:
         raise BundleDamagedError(source, "the member is encrypted", member=name)
     if method != _STORED or packed != size:
-        raise BundleDamagedError(source, "the member is compressed; a bundle stores its members as they are", member=name)
+        raise BundleDamagedError(
+            source, "the member is compressed; a bundle stores its members as they are", member=name
+        )
     start += name_size + extra_size
     if start + size > len(data):
         raise BundleDamagedError(
@@ -136,6 +141,8 @@ def _check_directory(data: bytes, offset: int, names: list[str], expected: list[
         raise BundleDamagedError(source, "the directory names a member that the file does not hold")
     end = _END.pack(b"PK\x05\x06", 0, 0, len(names), len(names), offset - start, start, 0)
     if data[offset : offset + len(end)] != end:
-        raise BundleDamagedError(source, "the file ends early" if len(data) < offset + len(end) else "its end is damaged")
+        raise BundleDamagedError(
+            source, "the file ends early" if len(data) < offset + len(end) else "its end is damaged"
+        )
     if len(data) > offset + len(end):
         raise BundleDamagedError(source, f"{len(data) - offset - len(end)} bytes follow the end of the bundle")

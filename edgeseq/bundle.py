@@ -1,8 +1,8 @@
 """The bundle: a model with everything that a device needs to know, trust and check about it, in one file.
 
-The members are `MEMBERS`, no more and no fewer; ``manifest.json`` holds the sha256 of the others. Reading verifies in this
-order, and nothing is used before all of it passed: container → manifest → format version → set of members → hashes → every
-value of the manifest → contents of each member.
+The members are `MEMBERS`, no more and no fewer; ``manifest.json`` holds the sha256 of the others. Reading verifies in
+this order, and nothing is used before all of it passed: container → manifest → format version → set of members → hashes
+→ every value of the manifest → contents of each member.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def parse_bundle(data: bytes, path: str) -> Bundle:
         if name not in found.members:
             raise BundleDamagedError(path, f"members.{name} is missing", member=manifest.MEMBER)
     for name in (*members, *found.members):
-        if name not in MEMBERS or name == manifest.MEMBER and name in found.members:
+        if name not in MEMBERS or (name == manifest.MEMBER and name in found.members):
             raise BundleDamagedError(path, "a member that no bundle has", member=name)
     if tuple(members) != MEMBERS:
         raise BundleDamagedError(path, "the members are not in order")
@@ -120,7 +120,8 @@ def write_bundle(
     """A bundle at ``path``; equal arguments give equal bytes.
 
     ``manifest.members`` is filled in. What is written was read back first, so that every written bundle is one that
-    `read_bundle` takes. The file appears whole or not at all: an older file at ``path`` stays until the new one is on disk.
+    `read_bundle` takes. The file appears whole or not at all: an older file at ``path`` stays until the new one is on
+    disk.
 
     Raises BundleError for contents that make no bundle (as `read_bundle`) and where the file cannot be written.
     """

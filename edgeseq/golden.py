@@ -1,7 +1,8 @@
 """The golden cases of a bundle: graph inputs with the outputs they must give, as ``golden.npz``.
 
-Keys are tensor names, with ``.0``, ``.1`` … behind them where there are several cases, and ``tolerance``: the largest absolute
-difference that still passes. The file is a stored npz that ``numpy.load`` reads as well; it never holds pickled objects.
+Keys are tensor names, with ``.0``, ``.1`` … behind them where there are several cases, and ``tolerance``: the largest
+absolute difference that still passes. The file is a stored npz that ``numpy.load`` reads as well; it never holds
+pickled objects.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a graph refers to outside of its own bytes, read from the protobuf without decoding any tensor.
 
-An ONNX graph can name files to take its weights or a compiled engine from. A bundle's graph is whole or refused: otherwise
-a verified bundle could still load bytes that nobody verified. Message and field numbers are those of ``onnx.proto`` 1.0.
+An ONNX graph can name files to take its weights or a compiled engine from. A bundle's graph is whole or refused:
+otherwise a verified bundle could still load bytes that nobody verified. Message and field numbers are those of
+``onnx.proto`` 1.0.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def outside_references(graph: bytes) -> list[str]:
             elif kind == "tensor" and wire == _BYTES and field == _TENSOR_NAME:
                 name = graph[first:last]
             elif kind == "tensor":
-                outside |= field == _EXTERNAL_DATA or field == _DATA_LOCATION and value != 0
+                outside |= field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
             elif kind == "node" and field == _OP_TYPE and graph[first:last] == b"EPContext":
                 found.append("a node takes its graph from a compiled engine")
         if outside:

@@ -68,7 +68,8 @@ class Input:
     strand: Strand = "forward"
     """``mean``: logits of both strands are averaged. ``equivariant``: the graph gives both strands the same logits."""
     buckets: tuple[int, ...] = ()
-    """Token lengths that rows are padded to, ascending; the last holds a full window. Empty: no padding, one row a batch."""
+    """Token lengths that rows are padded to, ascending; the last holds a full window. Empty: no padding, one row a
+    batch."""
     mixed_lengths: bool = True
     """False: rows of different token length may not share a batch (the graph has no mask)."""
 
@@ -261,7 +262,7 @@ def _read_graph(fields: Fields) -> Graph:
 def _read_tensor(fields: Fields) -> Tensor:
     shape = fields.items("shape")
     for i, axis in enumerate(shape):
-        if isinstance(axis, bool) or not (isinstance(axis, int) and axis > 0 or isinstance(axis, str) and axis):
+        if isinstance(axis, bool) or not ((isinstance(axis, int) and axis > 0) or (isinstance(axis, str) and axis)):
             fields.refuse(f"shape[{i}]", f"is {axis!r}, neither a size nor the name of an axis")
     tensor = Tensor(name=fields.text("name"), dtype=fields.choice("dtype", DTYPES), shape=tuple(shape))
     fields.finish()

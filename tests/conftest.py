@@ -11,7 +11,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class Shared:
-    """Real data beside the checkout. ``shared / "data/reads"`` is a path that exists; the test is skipped where it does not."""
+    """Real data beside the checkout. ``shared / "data/reads"`` is a path that exists; the test is skipped where it does
+    not."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

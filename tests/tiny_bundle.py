@@ -1,7 +1,7 @@
 """A real classifier over nucleotides in a few kilobytes, made here with onnx.
 
-Each label likes one base: the first likes A, the second C, then G and T; a last label named ``other`` likes none and wins
-on even composition. With ``strand="equivariant"`` the first label likes A and T, the second C and G, so that both
+Each label likes one base: the first likes A, the second C, then G and T; a last label named ``other`` likes none and
+wins on even composition. With ``strand="equivariant"`` the first label likes A and T, the second C and G, so that both
 strands of a read get the same logits. Padding changes nothing: positions with the pad id are masked out of the
 convolution and of the mean.
 """
@@ -88,7 +88,7 @@ def tiny_graph(weights: dict[str, NDArray[np.float32]]) -> bytes:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         **weights,
         "pad": np.array(PAD, np.int64),
         "axis_length": np.array([2], np.int64),
