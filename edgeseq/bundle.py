@@ -14,7 +14,7 @@ import secrets
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
@@ -48,6 +48,8 @@ class Bundle:
     card: str
     """The model card, Markdown."""
     sha256: str
+    members: Mapping[str, bytes] = field(repr=False)
+    """Name → bytes of every member, in the order of the file."""
 
     def golden_cases(self) -> Golden:
         """The inputs and outputs of the self-test."""
@@ -100,6 +102,7 @@ def parse_bundle(data: bytes, path: str) -> Bundle:
         report=_parse_json(members[REPORT], path, REPORT),
         card=_parse_text(members[CARD], path),
         sha256=hashlib.sha256(data).hexdigest(),
+        members=members,
     )
     _parse_json(bundle.tokenizer, path, TOKENIZER)
     bundle.golden_cases()
