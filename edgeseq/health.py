@@ -6,7 +6,7 @@ shown.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib
 import os
 import platform
@@ -25,7 +25,7 @@ from edgeseq.errors import BundleError, EngineError
 
 State = Literal["ok", "warn", "fail"]
 
-RELEASED = datetime.date(2026, 1, 1)
+RELEASED = dt.date(2026, 1, 1)
 """No correct clock is earlier: this version did not exist."""
 MEMORY_WARN, MEMORY_FAIL = 512, 150
 """Available memory, in MiB."""
@@ -95,9 +95,7 @@ def check_processor() -> Check:
     if cpu.machine not in SIMD:
         return Check("processor", "warn", seen, "edgeseq is tested on x86_64 and aarch64 only")
     if missing:
-        return Check(
-            "processor", "warn", seen, f"without {missing[0]} use float bundles; eight-bit ones gain nothing here"
-        )
+        return Check("processor", "warn", seen, "eight-bit bundles gain nothing over float ones here")
     return Check("processor", "ok", seen)
 
 
@@ -125,9 +123,9 @@ def check_disk(folder: Path | None = None) -> Check:
     return _limit("disk", f"{free:,} MiB free in {folder}", free, DISK_WARN, DISK_FAIL, "make room before a run")
 
 
-def check_clock(now: datetime.datetime | None = None) -> Check:
+def check_clock(now: dt.datetime | None = None) -> Check:
     """Whether the date can be true: boards without a battery start in the past."""
-    now = now or datetime.datetime.now(datetime.timezone.utc)
+    now = now or dt.datetime.now(dt.timezone.utc)
     seen = now.strftime("%Y-%m-%d %H:%M UTC")
     if now.date() < RELEASED:
         return Check("clock", "warn", f"{seen}, before this version was made", "set the clock, or let it synchronise")
@@ -153,14 +151,12 @@ def check_bundle(path: str | None = None) -> Check:
         bundle = read_bundle(path)
         report = self_test(bundle, Session(bundle.graph), again=True)
     except BundleError as error:
-        return Check("bundle", "fail", str(error), error.remedy or remedy)
+        return _bundle_problem(error, remedy)
     except (EngineError, ImportError) as error:
         return Check("bundle", "fail", str(error), remedy)
     worst = max(report.deltas.values())
     name = f"{bundle.manifest.name} {bundle.manifest.version}"
-    return Check(
-        "bundle", "ok", f"{name}: {report.cases} golden cases, off by {worst:.1g} of {report.tolerance:g} allowed"
-    )
+    return Check("bundle", "ok", f"{name}: {report.cases} golden cases, off by {worst:.1g} of {report.tolerance:g}")
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (
@@ -179,3 +175,8 @@ CHECKS: tuple[Callable[[], Check], ...] = (
 def _limit(name: str, seen: str, value: int, warn: int, fail: int, remedy: str) -> Check:
     state: State = "fail" if value < fail else "warn" if value < warn else "ok"
     return Check(name, state, seen, "" if state == "ok" else remedy)
+
+
+def _bundle_problem(error: BundleError, remedy: str) -> Check:
+    where = f"{error.bundle}: {error.member}" if error.member else error.bundle
+    return Check("bundle", "fail", f"{where}: {error.problem}", error.remedy or remedy)

@@ -44,12 +44,11 @@ def _show(checks: list[Check]) -> None:
             table.add_row("", "", f"[bold]→ {escape(check.remedy)}[/]")
     console = Console(highlight=False)
     console.print(table)
+    console.print()
     states = [check.state for check in checks]
     if "fail" in states:
-        console.print(
-            f"\n{states.count('fail')} of {len(states)} checks failed: follow the arrows, then run this again."
-        )
+        console.print(f"{states.count('fail')} of {len(states)} checks failed: follow the arrows, then run this again.")
     elif "warn" in states:
-        console.print("\nReady, with reservations.")
+        console.print("Ready, with reservations.")
     else:
-        console.print("\nReady. Next: edgeseq score READS")
+        console.print("Ready. Next: edgeseq score READS")

@@ -113,17 +113,25 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "licence", manifest.licence
     yield "made for", manifest.target
     yield "task", f"{task.kind}, {len(task.labels)} labels, {task.activation} at temperature {task.temperature:g}"
-    yield "input", (
-        f"{reads.alphabet}, windows of {reads.window} every {reads.stride}, last at least {reads.minimum}, "
-        f"strand {reads.strand}"
+    yield (
+        "input",
+        (
+            f"{reads.alphabet}, windows of {reads.window} every {reads.stride}, last at least {reads.minimum}, "
+            f"strand {reads.strand}"
+        ),
     )
-    yield "never called", (
-        f"shorter than {task.abstention.minimum_length} bases, more than {task.abstention.maximum_n_fraction:.0%} N, "
-        "or less sure than the label's threshold"
+    yield (
+        "never called",
+        (
+            f"shorter than {task.abstention.minimum_length} bases, more than {task.abstention.maximum_n_fraction:.0%} N, "
+            "or less sure than the label's threshold"
+        ),
     )
-    shapes = [f"{each.name} {each.dtype} ({', '.join(map(str, each.shape))})" for each in (*graph.inputs,
-    *graph.outputs)] yield "graph", f"opset {graph.opset}, {graph.precision}: {'; '.join(shapes)}" if
-    graph.macs_per_base is not None: yield "cost", f"{graph.macs_per_base:,.0f} multiply–accumulates per base"
+    tensors = (*graph.inputs, *graph.outputs)
+    shapes = [f"{each.name} {each.dtype} ({', '.join(map(str, each.shape))})" for each in tensors]
+    yield "graph", f"opset {graph.opset}, {graph.precision}: {'; '.join(shapes)}"
+    if graph.macs_per_base is not None:
+        yield "cost", f"{graph.macs_per_base:,.0f} multiply–accumulates per base"
 
 
 def _label_table(bundle: Bundle) -> Table:
