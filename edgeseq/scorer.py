@@ -1,0 +1,200 @@
+"""The scorer: a bundle ready to score reads.
+
+    reads ─▶ plan, tile, encode, batch ─▶ session ─▶ collect ─▶ aggregate ─▶ decide ─▶ predictions
+    └────────── reading thread ───────┘  └workers┘  └────────── the caller's thread ─────────────┘
+
+All steps but the session are plain code on arrays; `edgeseq.pipeline` lets them overlap.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeseq.aggregate import Rows, aggregate
+from edgeseq.bundle import Bundle, read_bundle
+from edgeseq.decide import decide
+from edgeseq.encode import EncodedRead, Encoder, Ids
+from edgeseq.errors import EngineError, UsageError
+from edgeseq.feed import Collector, Feed, Parcel
+from edgeseq.manifest import Manifest, Tensor
+from edgeseq.pipeline import overlap, with_pauses
+from edgeseq.prediction import Prediction
+from edgeseq.read import Read
+from edgeseq.selftest import self_test
+from edgeseq.session import Session
+from edgeseq.tokenizers import load_tokenizer
+
+SCORED_KINDS = ("sequence-classification", "regression", "embedding")
+
+
+def load(
+    bundle: str | os.PathLike[str] | None = None,
+    *,
+    threads: int | None = None,
+    providers: Sequence[str] | None = None,
+) -> Scorer:
+    """A scorer for a bundle file, or for the embedded default.
+
+    ``threads`` workers share the engine (default: as many as this process may use cores). Raises BundleError for a
+    bundle that is not whole or does not reproduce its golden outputs here, EngineError where no provider runs it.
+    """
+    verified = read_bundle(bundle)
+    session = Session(verified.graph, threads=1, providers=providers)
+    self_test(verified, session)
+    return Scorer(verified, session, threads=threads)
+
+
+class Scorer:
+    """Scores reads with one model. A context manager; `close` frees the engine.
+
+    ``threads`` is the number of workers, ``engine_seconds`` the time spent inside the engine so far, summed over them.
+    """
+
+    def __init__(self, bundle: Bundle, session: Session, *, threads: int | None = None) -> None:
+        self.bundle = bundle
+        self.manifest: Manifest = bundle.manifest
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.engine_seconds = 0.0
+        self._session: Session | None = session
+        self._tokenizer = load_tokenizer(bundle.tokenizer)
+        self._encoder = Encoder(self.manifest.input, self._tokenizer)
+        self._ids, self._mask = _graph_inputs(self.manifest)
+        self._output = _graph_output(self.manifest)
+        self._clock = threading.Lock()
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the engine. A closed scorer scores no more."""
+        self._session = None
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs the model."""
+        return self._open_session().provider
+
+    def score(self, reads: Iterable[Read], *, early_stop: bool = False, live: bool = False) -> Iterator[Prediction]:
+        """One prediction for each read, in order, while later reads are still being read and scored.
+
+        ``early_stop``: a read whose call can no longer change is not scored to its end; labels stay the same.
+        ``live``: the reads may pause; those that came are scored after half a second without a new one.
+        An error of ``reads`` is raised after the predictions of all reads before it. Raises UsageError for a bundle
+        whose task gives no score for a read, EngineError when the engine fails.
+        """
+        for predictions in self.score_batches(reads, early_stop=early_stop, live=live):
+            yield from predictions
+
+    def score_batches(
+        self, reads: Iterable[Read], *, early_stop: bool = False, live: bool = False
+    ) -> Iterator[list[Prediction]]:
+        """As `score`, in lists of the predictions that became ready together."""
+        self._check_kind()
+        return self._score_batches(reads, early_stop, live)
+
+    def encode(self, read: Read) -> list[Ids]:
+        """The token ids of all rows of a read: each strand (where the bundle scores both) of each window."""
+        encoded = self._encoder.plan(read)
+        return list(self._encoder.rows(encoded, 0, len(encoded.windows.starts)))
+
+    def run_ids(self, input_ids: NDArray[Any], **others: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """All outputs of the graph for a batch of ids (rows × length), padded by the caller.
+
+        ``others`` are further inputs by name. An attention mask that the graph wants and that is not given is derived
+        from the tokenizer's pad id. Raises EngineError.
+        """
+        inputs: dict[str, NDArray[Any]] = {self._ids.name: np.asarray(input_ids, self._ids.dtype), **others}
+        if self._mask is not None and self._mask.name not in inputs:
+            inputs[self._mask.name] = (inputs[self._ids.name] != self._tokenizer.pad_id).astype(self._mask.dtype)
+        return self._run(inputs)
+
+    def _score_batches(self, reads: Iterable[Read], early_stop: bool, live: bool) -> Iterator[list[Prediction]]:
+        stopped = threading.Event()
+        feed = Feed(self._encoder, self.manifest.input, stopped)
+        source: Iterable[Read | None] = with_pauses(reads) if live else reads
+        parcels = feed.in_waves(source) if early_stop else feed.all_windows(source)
+        collector = Collector(self.manifest.task)
+        running = overlap(parcels, self._work, threads=self.threads)
+        try:
+            for parcel, outputs in running:
+                predictions = self._finish(collector.take(parcel, outputs))
+                if predictions:
+                    yield predictions
+        finally:
+            stopped.set()
+            running.close()
+
+    def _finish(self, encoded: list[EncodedRead]) -> list[Prediction]:
+        task = self.manifest.task
+        scores = aggregate([one.windows for one in encoded], task)
+        return [
+            Prediction(one.read, score, decide(score, task, len(one.read.sequence)))
+            for one, score in zip(encoded, scores, strict=True)
+        ]
+
+    def _work(self, parcel: Parcel) -> Rows:
+        """The model's output for each row of a parcel: float32 of (rows, values)."""
+        batch = parcel.batch
+        if not batch.rows:
+            return np.empty((0, 0), np.float32)
+        side = self._tokenizer.pad_side
+        inputs = {self._ids.name: batch.input_ids(self._tokenizer.pad_id, np.dtype(self._ids.dtype), side)}
+        if self._mask is not None:
+            inputs[self._mask.name] = batch.attention_mask(np.dtype(self._mask.dtype), side)
+        values = self._run(inputs)[self._output.name]
+        if values.ndim == 3:
+            kept = batch.attention_mask(np.dtype(np.float32), side)
+            values = (values * kept[:, :, None]).sum(axis=1) / kept.sum(axis=1)[:, None]
+        rows = values.reshape(len(batch.rows), -1).astype(np.float32, copy=False)
+        if not np.isfinite(rows).all():
+            raise EngineError(f"{self.manifest.name}: the model gave values that are not finite numbers")
+        return rows
+
+    def _run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        session = self._open_session()
+        began = time.perf_counter()
+        outputs = session.run(inputs)
+        took = time.perf_counter() - began
+        with self._clock:
+            self.engine_seconds += took
+        return outputs
+
+    def _open_session(self) -> Session:
+        if self._session is None:
+            raise UsageError("the scorer is closed")
+        return self._session
+
+    def _check_kind(self) -> None:
+        kind = self.manifest.task.kind
+        if kind not in SCORED_KINDS:
+            raise UsageError(
+                f"{self.manifest.name} is a {kind} model; reads can be scored by models for {', '.join(SCORED_KINDS)}"
+            )
+
+
+def _graph_inputs(manifest: Manifest) -> tuple[Tensor, Tensor | None]:
+    """The graph's ids and, where it wants one, its mask. Raises EngineError for a graph that wants anything else."""
+    by_name = {tensor.name: tensor for tensor in manifest.graph.inputs}
+    ids = by_name.pop("input_ids", None)
+    mask = by_name.pop("attention_mask", None)
+    if ids is None or by_name:
+        wants = ", ".join(by_name) or "no input_ids"
+        raise EngineError(f"{manifest.name}: this runtime cannot supply the graph's inputs ({wants})")
+    return ids, mask
+
+
+def _graph_output(manifest: Manifest) -> Tensor:
+    """``logits`` if the graph has them, else its first output."""
+    outputs = manifest.graph.outputs
+    return next((tensor for tensor in outputs if tensor.name == "logits"), outputs[0])

@@ -1,0 +1,27 @@
+"""Where predictions go. Each sink takes predictions in order and ends with `commit` or `abandon`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edgeseq.prediction import Prediction
+
+
+class Sink(Protocol):
+    """Takes predictions. What it wrote under a final name is complete: names are given by `commit` alone."""
+
+    def write(self, prediction: Prediction) -> None:
+        """Takes one prediction. Raises SinkError."""
+        ...
+
+    def flush(self) -> None:
+        """Hands on what a reader may be waiting for. Raises SinkError."""
+        ...
+
+    def commit(self) -> None:
+        """Completes everything. Raises SinkError."""
+        ...
+
+    def abandon(self, *, keep: bool = False) -> None:
+        """Ends early. ``keep`` leaves whole rows under a partial name where the sink can."""
+        ...

@@ -1,0 +1,94 @@
+"""Predictions as tab-separated rows, one for each read or one for each window."""
+
+from __future__ import annotations
+
+from edgeseq.manifest import Task
+from edgeseq.prediction import Prediction, Segment
+from edgeseq.sinks.output import Output
+
+COLUMNS = (
+    "read_id",
+    "source",
+    "length",
+    "label",
+    "score",
+    "candidate",
+    "reason",
+    "windows",
+    "n_fraction",
+    "segments",
+    "run",
+    "channel",
+    "start_time",
+    "barcode",
+)
+WINDOW_COLUMNS = ("read_id", "source", "start", "end", "label", "score")
+NONE = "."
+"""Stands for a value that there is not."""
+
+_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+class TsvSink:
+    """Writes rows of `COLUMNS`, or with ``per_window`` of `WINDOW_COLUMNS`, under a line with their names.
+
+    Text is UTF-8; bytes of a read id that are not, stay as they are. A tab or line break inside a value is written as
+    ``\\t``, ``\\n`` or ``\\r``.
+    """
+
+    def __init__(self, output: Output, task: Task, *, per_window: bool = False) -> None:
+        self._output = output
+        self._labels = task.labels if task.kind == "sequence-classification" else ()
+        self._per_window = per_window
+        self._source: tuple[str, str] = ("", "")
+        output.write(("\t".join(WINDOW_COLUMNS if per_window else COLUMNS) + "\n").encode())
+
+    def write(self, prediction: Prediction) -> None:
+        text = self._windows(prediction) if self._per_window else self._read(prediction)
+        self._output.write(text.encode("utf-8", "surrogateescape"))
+
+    def flush(self) -> None:
+        self._output.flush()
+
+    def commit(self) -> None:
+        self._output.commit()
+
+    def abandon(self, *, keep: bool = False) -> None:
+        self._output.abandon(keep=keep)
+
+    def _read(self, prediction: Prediction) -> str:
+        read, scores, decision = prediction.read, prediction.scores, prediction.decision
+        header = read.header
+        channel = NONE if header.channel is None else header.channel
+        parts = ";".join(map(_segment, decision.segments)) or NONE
+        return (
+            f"{_clean(read.id)}\t{self._name(read.source)}\t{len(read.sequence)}\t{_clean(decision.label)}\t"
+            f"{decision.score:.4f}\t{_clean(decision.candidate)}\t{decision.reason or NONE}\t{len(scores.windows)}\t"
+            f"{scores.n_fraction:.4f}\t{parts}\t{_clean(header.run)}\t{channel}\t{_clean(header.start_time)}\t"
+            f"{_clean(header.barcode)}\n"
+        )
+
+    def _windows(self, prediction: Prediction) -> str:
+        read, scores = prediction.read, prediction.scores
+        start = f"{_clean(read.id)}\t{self._name(read.source)}"
+        best = scores.windows.argmax(axis=1) if self._labels else [0] * len(scores.windows)
+        return "".join(
+            f"{start}\t{first}\t{last}\t{_clean(self._labels[label]) if self._labels else NONE}\t{values[label]:.4f}\n"
+            for first, last, label, values in zip(scores.starts, scores.ends, best, scores.windows, strict=True)
+        )
+
+    def _name(self, source: str) -> str:
+        if source is not self._source[0]:
+            self._source = (source, _clean(source))
+        return self._source[1]
+
+
+def _segment(segment: Segment) -> str:
+    return f"{segment.start}-{segment.end}:{_clean(segment.label)}:{segment.score:.4f}"
+
+
+def _clean(text: str) -> str:
+    """``text`` as one value of a row."""
+    if text.isalnum():
+        return text
+    return text.translate(_ESCAPES) or NONE
