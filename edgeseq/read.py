@@ -37,7 +37,7 @@ class Read:
     ``sequence`` and ``quality`` are immutable ``bytes`` that the read owns; ``quality`` is empty where the source has none
     (FASTA, BAM without qualities). ``description`` is the header line after the id, undecoded. ``source`` names the file as
     the caller gave it, ``record`` is the zero-based index of the record in it and ``offset`` the byte offset at which
-    the record starts in the decompressed stream (in a BAM, the virtual file offset). `header` parses ``description`` on first use.
+    the record starts in the decompressed stream. `header` parses ``description`` on first use.
     """
 
     __slots__ = ("_header", "description", "id", "offset", "quality", "record", "sequence", "source")
@@ -74,5 +74,5 @@ class Read:
         if self._header is None:
             from edgeseq.headers import parse_header
 
-            self._header = parse_header(self.description, source=self.source)
+            self._header = parse_header(self.description, source=self.source, read_id=self.id)
         return self._header

@@ -1,0 +1,124 @@
+"""Read headers of every dialect → `Header`.
+
+Known: Guppy's and MinKNOW's ``key=value`` in any order, an id alone, dorado's and samtools' SAM tags (``XX:T:value``,
+parted by tabs), and archive re-exports (``1 length=654``). BAM records come here as SAM tags.
+Dialects may be mixed in one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import pairwise
+
+from edgeseq.read import Header
+
+_RUN = r"[0-9a-f]{40}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_TAG = re.compile(r"([A-Za-z][A-Za-z0-9]):([AifZHB]):(.*)", re.DOTALL)
+_PAIR = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
+_READ_GROUP = re.compile(rf"({_RUN})_(.+?)(?:_(?:[^_]+_)?(barcode\d+\w*|unclassified))?", re.IGNORECASE)
+_BARCODE = re.compile(r"(?:barcode\d+[a-z]?|unclassified)", re.IGNORECASE)
+_KIT_BARCODE = re.compile(r".*?(barcode\d+[a-z]?|unclassified)", re.IGNORECASE)
+_OUTPUT = re.compile(r"(?:(?:fastq|fasta|bam|sam|reads)_)?(?:pass|fail|skip)", re.IGNORECASE)
+_FREE_TEXT = frozenset({"sample_id", "sampleid", "protocol_group_id", "experiment_id", "barcode_alias", "DS", "CO"})
+"""Keys whose values may hold spaces."""
+_MODEL = ("basecall_model_version_id", "basecall_model", "model_version_id")
+
+
+def parse_header(description: bytes, *, source: str = "", read_id: str = "") -> Header:
+    """The header that ``description`` (the line after the id) and the folders of ``source`` give.
+
+    Unknown and damaged parts are passed over; nothing is raised. A barcode folder in ``source`` (``barcode07``,
+    ``unclassified`` or the alias below ``fastq_pass`` and the like) wins over the header's barcode; where they disagree,
+    the header's stands in ``tags["barcode_conflict"]``. ``parent`` is left empty where it names ``read_id`` itself.
+    """
+    return header_of(fields(description), source=source, read_id=read_id)
+
+
+def fields(description: bytes) -> dict[str, str]:
+    """Key → value of every ``key=value`` and ``XX:T:value`` but arrays; of a repeated key the last value not empty.
+
+    The pairs inside dorado's ``DS`` tag (``runid=… basecall_model=…``) count where nothing else gives their keys.
+    """
+    text = description.decode("utf-8", "replace").strip("\r\n")
+    found: dict[str, str] = {}
+    key = ""
+    tabbed = "\t" in text
+    for part in text.split("\t") if tabbed else text.split():
+        if tag := _TAG.fullmatch(part):
+            key = tag[1]
+            if tag[2] != "B":
+                _keep(found, key, tag[3])
+        elif tabbed and " " in part:
+            for inner, value in fields(part.encode()).items():
+                _keep(found, inner, value)
+        elif pair := _PAIR.fullmatch(part):
+            key = pair[1]
+            _keep(found, key, pair[2])
+        elif key in _FREE_TEXT and found.get(key):
+            found[key] += f" {part}"
+    for word in found.get("DS", "").split():
+        if pair := _PAIR.fullmatch(word):
+            found.setdefault(pair[1], pair[2])
+    return found
+
+
+def header_of(found: Mapping[str, str], *, source: str = "", read_id: str = "") -> Header:
+    """The header that the ``fields`` of a read and the folders of ``source`` give; see `parse_header`."""
+    tags = dict(found)
+    group = _READ_GROUP.fullmatch(found.get("RG", ""))
+    start = _first(found, "start_time", "st")
+    parent = _first(found, "parent_read_id", "pi")
+    barcode = _plain_barcode(_first(found, "barcode", "BC") or (group[3] if group and group[3] else ""))
+    alias = found.get("barcode_alias", "")
+    folder = folder_barcode(source)
+    if folder:
+        given = barcode if _BARCODE.fullmatch(folder) else alias
+        if given and given.lower() != folder.lower():
+            tags["barcode_conflict"] = given
+        barcode = folder
+    return Header(
+        run=_first(found, "runid", "run_id") or (group[1] if group else ""),
+        channel=_number(_first(found, "ch", "channel")),
+        number=_number(_first(found, "read", "rn")),
+        start_time=start if start[:1].isdigit() else "",
+        barcode=barcode,
+        parent="" if parent == read_id else parent,
+        flow_cell=_first(found, "flow_cell_id"),
+        sample=_first(found, "sample_id", "sampleid"),
+        model=_first(found, *_MODEL) or (group[2] if group else ""),
+        tags=tags,
+    )
+
+
+@lru_cache(maxsize=4096)
+def folder_barcode(source: str) -> str:
+    """The barcode or alias folder that ``source`` lies in, or an empty string."""
+    folders = re.split(r"[\\/]+", source)[:-1]
+    for folder in reversed(folders):
+        if _BARCODE.fullmatch(folder):
+            return folder.lower()
+    for above, folder in pairwise(folders):
+        if _OUTPUT.fullmatch(above):
+            return folder
+    return ""
+
+
+def _keep(found: dict[str, str], key: str, value: str) -> None:
+    if value or key not in found:
+        found[key] = value
+
+
+def _first(found: Mapping[str, str], *keys: str) -> str:
+    return next((found[key] for key in keys if found.get(key)), "")
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def _plain_barcode(barcode: str) -> str:
+    """``barcode01`` for ``SQK-NBD114-24_barcode01``; anything else as it is."""
+    kit = _KIT_BARCODE.fullmatch(barcode)
+    return kit[1].lower() if kit else barcode

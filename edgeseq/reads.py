@@ -1,0 +1,117 @@
+"""The one door for reads: `open_reads`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from edgeseq import bam
+from edgeseq.errors import FormatError, ReadError
+from edgeseq.fastx import read_fasta, read_fastq
+from edgeseq.folder import read_files, unreadable
+from edgeseq.inflate import MAGIC, decompressed
+from edgeseq.read import Read
+from edgeseq.sam import looks_like_sam, read_sam
+from edgeseq.stream import Stream
+
+_PEEK = 1 << 16
+_BOM = b"\xef\xbb\xbf"
+_READ_NAME = re.compile(r"\.(?:fastq|fq|fasta|fa|fna|sam|bam)(?:\.b?gz)?$", re.IGNORECASE)
+_FASTQ = re.compile(rb"@[^\n]+\n[A-Za-z*.\r-]*(?:\n[+A-Za-z*.-]|\Z)")
+_FASTA = re.compile(rb">[^\n]+\n[A-Za-z*.\r-]+(?:\n|\Z)")
+"""What a file of another name must look like, inside a folder, to be taken for reads."""
+_KNOWN = {
+    b"\x8bPOD": ("POD5 signal", "basecall it first"),
+    b"\x89HDF": ("FAST5 (HDF5) signal", "basecall it first"),
+    b"CRAM": ("CRAM", "convert it: samtools fastq"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "decompress it first: zstdcat FILE | edgeseq score -"),
+    b"BZh": ("bzip2", "decompress it first: bzcat FILE | edgeseq score -"),
+    b"\xfd7zXZ": ("xz", "decompress it first: xzcat FILE | edgeseq score -"),
+    b"PK\x03\x04": ("a zip archive", "unpack it first"),
+    MAGIC: ("gzip inside gzip", "decompress it once: zcat FILE | edgeseq score -"),
+    b"\xff\xfe": ("UTF-16 text", "save it as plain text"),
+    b"\xfe\xff": ("UTF-16 text", "save it as plain text"),
+}
+
+
+def open_reads(
+    source: str | os.PathLike[str] | BinaryIO, *, on_error: Callable[[ReadError], None] | None = None
+) -> Iterator[Read]:
+    """Reads of a file, a folder, standard input (``"-"``) or a binary file object, one by one, in order.
+
+    The content decides the format: FASTQ, FASTA, SAM, BAM, and each of them as gzip with any number of members. Nothing
+    needs to be seekable. An empty source gives no reads. Memory grows with the longest read, not with the source.
+
+    A folder is walked recursively, names with numbers in numeric order. Hidden and temporary files, what edgeseq wrote
+    and files that hold no reads are passed over, but not files whose name (``.fastq``, ``.bam`` …) promises reads.
+
+    Raises `ReadError` (`TruncatedError`, `FormatError`) once all whole reads before the damage are out. In a folder,
+    ``on_error``, if given, is called with the error of each damaged file instead, and the next file follows.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return _parse(source, _name(source))
+    path = os.fsdecode(source)
+    if path == "-":
+        return _parse(sys.stdin.buffer, path)
+    if Path(path).is_dir():
+        return _folder(path, on_error)
+    return _file(path, named=True)
+
+
+def _folder(folder: str, on_error: Callable[[ReadError], None] | None) -> Iterator[Read]:
+    for path in read_files(folder, on_error=on_error):
+        try:
+            yield from _file(path, named=_READ_NAME.search(path) is not None)
+        except ReadError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+
+
+def _file(path: str, *, named: bool) -> Iterator[Read]:
+    try:
+        file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise unreadable(path, error) from error
+    with file:
+        yield from _parse(file, path, named=named)
+
+
+def _parse(file: BinaryIO, name: str, *, named: bool = True) -> Iterator[Read]:
+    """Reads of a file by its content. ``named``: the user means it to be reads, so it is an error if it is not."""
+    stream = Stream(name, decompressed(file))
+    head = stream.peek(_PEEK, 1 if named else 3)
+    offset = len(_BOM) if head.startswith(_BOM) else 0
+    text = head[offset:].lstrip(b"\r\n")
+    stream.skip(offset)
+    if head.startswith(bam.MAGIC):
+        yield from bam.read_bam(stream)
+    elif looks_like_sam(text):
+        yield from read_sam(stream, offset)
+    elif text.startswith(b"@") and (named or _FASTQ.match(text)):
+        yield from read_fastq(stream, offset)
+    elif text.startswith(b">") and (named or _FASTA.match(text)):
+        yield from read_fasta(stream, offset)
+    elif stream.damage is not None and (named or not text):
+        raise stream.damage.error(name, 0, 0)
+    elif named and (text or stream.more(b"")):
+        raise _not_reads(name, head)
+
+
+def _name(file: BinaryIO) -> str:
+    name = getattr(file, "name", "")
+    return name if isinstance(name, str) and name else "<stream>"
+
+
+def _not_reads(name: str, head: bytes) -> FormatError:
+    for magic, (what, remedy) in _KNOWN.items():
+        if head.startswith(magic):
+            return FormatError(name, f"this is {what}", record=0, offset=0, remedy=remedy)
+    what = "only NUL bytes" if not head.strip(b"\0") else f"it starts with {head[:8]!r}"
+    return FormatError(
+        name, f"this is not FASTQ, FASTA, SAM or BAM: {what}", record=0, offset=0, remedy="name a file of reads"
+    )
