@@ -39,7 +39,10 @@ _KNOWN = {
 
 
 def open_reads(
-    source: str | os.PathLike[str] | BinaryIO, *, on_error: Callable[[ReadError], None] | None = None
+    source: str | os.PathLike[str] | BinaryIO,
+    *,
+    on_error: Callable[[ReadError], None] | None = None,
+    named: bool = True,
 ) -> Iterator[Read]:
     """Reads of a file, a folder, standard input (``"-"``) or a binary file object, one by one, in order.
 
@@ -48,18 +51,19 @@ def open_reads(
 
     A folder is walked recursively, names with numbers in numeric order. Hidden and temporary files, what edgeseq wrote
     and files that hold no reads are passed over, but not files whose name (``.fastq``, ``.bam`` …) promises reads.
+    ``named=False`` asks the same of a single file or file object that was met in a folder.
 
     Raises `ReadError` (`TruncatedError`, `FormatError`) once all whole reads before the damage are out. In a folder,
     ``on_error``, if given, is called with the error of each damaged file instead, and the next file follows.
     """
     if not isinstance(source, (str, os.PathLike)):
-        return _parse(source, _name(source))
+        return _parse(source, _name(source), named=named or _READ_NAME.search(_name(source)) is not None)
     path = os.fsdecode(source)
     if path == "-":
         return _parse(sys.stdin.buffer, path)
     if Path(path).is_dir():
         return _folder(path, on_error)
-    return _file(path, named=True)
+    return _file(path, named=named or _READ_NAME.search(path) is not None)
 
 
 def _folder(folder: str, on_error: Callable[[ReadError], None] | None) -> Iterator[Read]:
