@@ -14,8 +14,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from edgeseq.errors import TokenizerError
+from edgeseq.tokenizers.bpe import BpeTokenizer
+from edgeseq.tokenizers.byte import ByteTokenizer
+from edgeseq.tokenizers.fields import Fields
 from edgeseq.tokenizers.frame import Ids
 from edgeseq.tokenizers.nucleotide import NucleotideTokenizer
+from edgeseq.tokenizers.overlapping import OverlappingKmerTokenizer
+from edgeseq.tokenizers.protein import ProteinTokenizer
+from edgeseq.tokenizers.tiled import TiledKmerTokenizer
 
 
 class Tokenizer(Protocol):
@@ -48,8 +54,16 @@ class Tokenizer(Protocol):
         ...
 
 
+def _kmer(spec: Mapping[str, object]) -> Tokenizer:
+    fields = Fields(spec)
+    return OverlappingKmerTokenizer(fields) if fields.flag("overlap", False) else TiledKmerTokenizer(fields)
+
+
 _KINDS: dict[str, Callable[[Mapping[str, object]], Tokenizer]] = {
+    "byte": ByteTokenizer,
     "nucleotide": NucleotideTokenizer,
+    "kmer": _kmer,
+    "protein": ProteinTokenizer,
 }
 
 
@@ -63,6 +77,8 @@ def load_tokenizer(data: bytes | Mapping[str, object]) -> Tokenizer:
     kind = spec.get("type")
     if isinstance(kind, str) and kind in _KINDS:
         return _KINDS[kind](spec)
+    if kind is None and isinstance(spec.get("model"), Mapping):
+        return BpeTokenizer(spec)
     raise TokenizerError(f"tokenizer specification: type {kind!r} is unknown; this version has {', '.join(_KINDS)}")
 
 

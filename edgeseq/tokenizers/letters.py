@@ -26,7 +26,7 @@ class Letters:
         self.known = np.zeros(256, bool)
         """Which bytes are in the vocabulary."""
         self._bytes = np.zeros(highest + 1, np.uint8)
-        self._frame = frame
+        self._silent = sorted(frame.ids - {unknown})
         for letter, number in vocabulary.items():
             for byte in {ord(letter), ord(letter.lower()) if either_case else ord(letter)}:
                 self.table[byte] = number
@@ -39,7 +39,14 @@ class Letters:
             raise TokenizerError(f"token ids lie outside the vocabulary: {int(ids.min())} to {int(ids.max())}")
         letters: NDArray[np.uint8] = self._bytes[ids]
         lost = ids[letters == 0]
-        odd = lost[~np.isin(lost, list(self._frame.ids))]
+        odd = lost[~np.isin(lost, self._silent)]
         if len(odd):
             raise TokenizerError(f"token {int(odd[0])} stands for no letter")
         return bytes(letters[letters != 0])
+
+
+def run_starts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where runs of true begin, of the shape of ``mask``."""
+    starts: NDArray[np.bool_] = mask.copy()
+    starts[1:] &= ~mask[:-1]
+    return starts
