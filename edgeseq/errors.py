@@ -4,6 +4,7 @@
     ├── ReadError                 a read source is damaged: file, record, offset
     │   ├── TruncatedError        it ends in the middle of a record or of a gzip member
     │   └── FormatError           it is not what it claims to be
+    │       └── NotReadsError     it holds something other than reads
     ├── BundleError               a bundle is refused
     │   ├── BundleDamagedError    a member is missing, extra, changed or unreadable
     │   ├── BundleVersionError    a format version that this runtime does not know
@@ -50,6 +51,14 @@ class TruncatedError(ReadError):
 
 class FormatError(ReadError):
     """A source breaks its own format."""
+
+
+class NotReadsError(FormatError):
+    """A source is something other than reads, from its first byte on."""
+
+    def __str__(self) -> str:
+        sentence = f"{self.source}: not a read file: {self.problem}"
+        return f"{sentence}; {self.remedy}" if self.remedy else sentence
 
 
 class BundleError(EdgeseqError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgeseq import bam
-from edgeseq.errors import FormatError, ReadError
+from edgeseq.errors import NotReadsError, ReadError
 from edgeseq.fastx import read_fasta, read_fastq
 from edgeseq.folder import read_files, unreadable
 from edgeseq.inflate import MAGIC, decompressed
@@ -111,11 +111,11 @@ def _name(file: BinaryIO) -> str:
     return name if isinstance(name, str) and name else "<stream>"
 
 
-def _not_reads(name: str, head: bytes) -> FormatError:
+def _not_reads(name: str, head: bytes) -> NotReadsError:
     for magic, (what, remedy) in _KNOWN.items():
         if head.startswith(magic):
-            return FormatError(name, f"this is {what}", record=0, offset=0, remedy=remedy)
+            return NotReadsError(name, f"this is {what}", record=0, offset=0, remedy=remedy)
     what = "only NUL bytes" if not head.strip(b"\0") else f"it starts with {head[:8]!r}"
-    return FormatError(
+    return NotReadsError(
         name, f"this is not FASTQ, FASTA, SAM or BAM: {what}", record=0, offset=0, remedy="name a file of reads"
     )

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -40,16 +41,18 @@ def load(
     *,
     threads: int | None = None,
     providers: Sequence[str] | None = None,
+    minimum_length: int | None = None,
 ) -> Scorer:
     """A scorer for a bundle file, or for the embedded default.
 
-    ``threads`` workers share the engine (default: as many as this process may use cores). Raises BundleError for a
+    ``threads`` workers share the engine (default: as many as this process may use cores). Reads shorter than
+    ``minimum_length`` are never called, instead of those shorter than the bundle's own limit. Raises BundleError for a
     bundle that is not whole or does not reproduce its golden outputs here, EngineError where no provider runs it.
     """
     verified = read_bundle(bundle)
     session = Session(verified.graph, threads=1, providers=providers)
     self_test(verified, session)
-    return Scorer(verified, session, threads=threads)
+    return Scorer(verified, session, threads=threads, minimum_length=minimum_length)
 
 
 class Scorer:
@@ -58,9 +61,14 @@ class Scorer:
     ``threads`` is the number of workers, ``engine_seconds`` the time spent inside the engine so far, summed over them.
     """
 
-    def __init__(self, bundle: Bundle, session: Session, *, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, session: Session, *, threads: int | None = None, minimum_length: int | None = None
+    ) -> None:
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
+        if minimum_length is not None:
+            abstention = replace(bundle.manifest.task.abstention, minimum_length=minimum_length)
+            self.manifest = replace(bundle.manifest, task=replace(bundle.manifest.task, abstention=abstention))
         self.threads = threads or len(os.sched_getaffinity(0))
         self.engine_seconds = 0.0
         self._session: Session | None = session
@@ -98,10 +106,20 @@ class Scorer:
 
     def score_batches(
         self, reads: Iterable[Read], *, early_stop: bool = False, live: bool = False
-    ) -> Iterator[list[Prediction]]:
+    ) -> Generator[list[Prediction]]:
         """As `score`, in lists of the predictions that became ready together."""
         self._check_kind()
         return self._score_batches(reads, early_stop, live)
+
+    def score_one(self, read: Read) -> Prediction:
+        """The prediction for one read, in the calling thread. Raises as `score`."""
+        self._check_kind()
+        collector = Collector(self.manifest.task)
+        finished = []
+        feed = Feed(self._encoder, self.manifest.input, threading.Event())
+        for parcel in feed.all_windows([read]):
+            finished += collector.take(parcel, self._work(parcel))
+        return self._finish(finished)[0]
 
     def encode(self, read: Read) -> list[Ids]:
         """The token ids of all rows of a read: each strand (where the bundle scores both) of each window."""
@@ -119,7 +137,7 @@ class Scorer:
             inputs[self._mask.name] = (inputs[self._ids.name] != self._tokenizer.pad_id).astype(self._mask.dtype)
         return self._run(inputs)
 
-    def _score_batches(self, reads: Iterable[Read], early_stop: bool, live: bool) -> Iterator[list[Prediction]]:
+    def _score_batches(self, reads: Iterable[Read], early_stop: bool, live: bool) -> Generator[list[Prediction]]:
         stopped = threading.Event()
         feed = Feed(self._encoder, self.manifest.input, stopped)
         source: Iterable[Read | None] = with_pauses(reads) if live else reads

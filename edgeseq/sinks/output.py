@@ -30,6 +30,7 @@ class Output:
         self._rows: list[bytes] = []
         self._size = 0
         self._written = 0
+        self._open = True
         if self.path is None:
             sys.stdout.flush()
             self._handle = os.dup(sys.stdout.fileno())
@@ -73,20 +74,26 @@ class Output:
         try:
             if self.path is not None:
                 os.fsync(self._handle)
-            os.close(self._handle)
+            self._close()
             if self.path is not None:
                 self.partial.replace(self.path)
         except OSError as error:
             raise SinkError(_sentence(self.name, error)) from error
 
     def abandon(self, *, keep: bool = False) -> None:
-        """Ends without the name. ``keep`` leaves the rows so far, all whole, in the partial file."""
+        """Ends without the name, unless `commit` gave it. ``keep`` leaves the whole rows so far in the partial file."""
+        if not self._open:
+            return
         if keep:
             with suppress(SinkError, BrokenPipeError):
                 self.flush()
-        os.close(self._handle)
+        self._close()
         if self.path is not None and not keep:
             self.partial.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        self._open = False
+        os.close(self._handle)
 
     def _is_file(self) -> bool:
         return stat.S_ISREG(os.fstat(self._handle).st_mode)

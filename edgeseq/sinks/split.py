@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from edgeseq.errors import SinkError, UsageError
+from edgeseq.folder import MARKER
 from edgeseq.manifest import Task
 from edgeseq.prediction import UNCLASSIFIED, Prediction
 from edgeseq.read import Read
@@ -27,7 +29,8 @@ class SplitSink:
 
     Reads without qualities go to ``.fasta.gz``. Records keep their header line, sequence and quality. Files are named
     ``….partial`` until `commit` gives all of them their names; nothing half-written is ever left under a final name.
-    Characters of a label that a file name cannot hold are written as ``%XX``.
+    Characters of a label that a file name cannot hold are written as ``%XX``. The folder is marked as written by
+    edgeseq, so that a later run over a folder around it does not take its files for new reads.
     """
 
     def __init__(self, folder: str | os.PathLike[str], task: Task) -> None:
@@ -37,6 +40,7 @@ class SplitSink:
         self._suffix = ".fastq.gz"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / MARKER).touch()
         except OSError as error:
             raise UsageError(f"{folder}: cannot be used as a folder: {error.strerror}") from error
         for label in (*task.labels, UNCLASSIFIED):
@@ -85,7 +89,8 @@ class _GzipFile:
             self._raw = self._partial.open("wb")
         except OSError as error:
             raise self._failed(error) from error
-        self._file = igzip.IGzipFile(filename="", fileobj=self._raw, mode="wb", compresslevel=LEVEL, mtime=0)
+        opener: Any = igzip.IGzipFile
+        self._file: BinaryIO = opener(filename="", fileobj=self._raw, mode="wb", compresslevel=LEVEL, mtime=0)
 
     def write(self, record: bytes) -> None:
         self._records.append(record)

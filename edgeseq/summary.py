@@ -1,0 +1,83 @@
+"""The closing table: what a run has seen."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from edgeseq.bundle import Bundle
+from edgeseq.prediction import UNCLASSIFIED, Prediction
+
+Z = 1.959963984540054
+"""Two-sided 95 % point of the normal distribution."""
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927); from 0 to 1 where there were no trials."""
+    if not trials:
+        return 0.0, 1.0
+    share = successes / trials
+    centre = share + Z * Z / (2 * trials)
+    spread = Z * math.sqrt(share * (1 - share) / trials + Z * Z / (4 * trials * trials))
+    whole = 1 + Z * Z / trials
+    return max(0.0, (centre - spread) / whole), min(1.0, (centre + spread) / whole)
+
+
+class Summary:
+    """Counts reads, bases, calls and reasons. ``began`` is when it was made."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.reads = 0
+        self.bases = 0
+        self.chimeras = 0
+        self.labels: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+
+    def add(self, predictions: Iterable[Prediction]) -> None:
+        """Counts predictions."""
+        for prediction in predictions:
+            decision = prediction.decision
+            self.reads += 1
+            self.bases += len(prediction.read.sequence)
+            self.labels[decision.label] += 1
+            if decision.reason:
+                self.reasons[decision.reason] += 1
+            if decision.segments:
+                self.chimeras += 1
+
+    def lines(self, bundle: Bundle, damaged: Sequence[str] = ()) -> Iterator[str]:
+        """The table as lines of text; shares of reads with their 95 % intervals."""
+        seconds = max(time.perf_counter() - self.began, 1e-9)
+        manifest = bundle.manifest
+        width = max([len(label) for label in manifest.task.labels] + [16]) + 2
+        yield f"{'reads':<{width}}{self.reads:>12,}"
+        yield f"{'bases':<{width}}{self.bases:>12,}"
+        for label in (*manifest.task.labels, UNCLASSIFIED):
+            if count := self.labels[label]:
+                yield self._share(label, count, width)
+        for reason, count in self.reasons.most_common():
+            yield self._share(f"  {_REASONS.get(reason, reason)}", count, width)
+        if self.chimeras:
+            yield self._share("class changes", self.chimeras, width)
+        if damaged:
+            yield f"{'damaged files':<{width}}{len(damaged):>12,}   {', '.join(damaged[:3])}{' …' * (len(damaged) > 3)}"
+        speed = f"{_rate(self.bases / seconds)}b/s, {self.reads / seconds:,.0f} reads/s"
+        yield f"{'time':<{width}}{seconds:>10.1f} s   {speed}"
+        yield f"{'bundle':<{width}}{manifest.name:>12}   version {manifest.version}, sha256 {bundle.sha256[:12]}"
+
+    def _share(self, name: str, count: int, width: int) -> str:
+        low, high = wilson_interval(count, self.reads)
+        return f"{name:<{width}}{count:>12,}{count / self.reads:>9.2%}   ({low:.2%} – {high:.2%})"
+
+
+_REASONS = {"score": "not sure enough", "short": "too short", "n": "too many N", "empty": "no bases"}
+
+
+def _rate(value: float) -> str:
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.2f} {prefix}"
+    return f"{value:.0f} "
