@@ -9,6 +9,7 @@ order of the windows, so that the company a read was scored in does not change i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,34 +80,42 @@ def aggregate(reads: Sequence[Windows], task: Task) -> list[Scores]:
     scored = [windows for windows in reads if windows.rows]
     if not scored:
         return [_empty(windows) for windows in reads]
+    of_windows, of_reads, offsets = _score(scored, task)
+    results = []
+    values = iter(zip(of_reads, offsets, strict=True))
+    for windows in reads:
+        if not windows.rows:
+            results.append(_empty(windows))
+            continue
+        of_read, first = next(values)
+        starts, ends, planned = windows.starts, windows.ends, len(windows.starts)
+        count = len(windows.rows) // windows.strands
+        if count < planned:
+            starts, ends = starts[:count], ends[:count]
+        rows = of_windows[first : first + count]
+        results.append(Scores(of_read, rows, starts, ends, planned, windows.n_fraction))
+    return results
+
+
+def _score(scored: Sequence[Windows], task: Task) -> tuple[Rows, Rows, list[int]]:
+    """Values of all windows, values of all reads, and the number of each read's first window."""
+    values = _window_means(scored)
     counts = [len(windows.rows) // windows.strands for windows in scored]
-    logits = _window_means(scored)
-    starts = np.concatenate([windows.starts[:count] for windows, count in zip(scored, counts, strict=True)])
-    ends = np.concatenate([windows.ends[:count] for windows, count in zip(scored, counts, strict=True)])
-    offsets = np.cumsum([0, *counts[:-1]])
+    offsets = [0, *accumulate(counts[:-1])]
+    of_windows = values
     if task.kind == "sequence-classification":
-        logs = log_probabilities(logits, task)
-        of_windows = probabilities(logs.astype(np.float64), task)
-        of_reads = probabilities(weighted_means(logs, ends - starts, offsets), task)
-    else:
-        of_windows = logits
-        of_reads = weighted_means(logits, ends - starts, offsets).astype(np.float32)
-    results = iter(
-        [
-            Scores(
-                of_reads[index],
-                of_windows[first : first + count],
-                starts[first : first + count],
-                ends[first : first + count],
-                len(windows.starts),
-                windows.n_fraction,
-            )
-            for index, (windows, first, count) in enumerate(zip(scored, offsets.tolist(), counts, strict=True))
-        ]
+        values = log_probabilities(values, task)
+        of_windows = probabilities(values.astype(np.float64), task)
+    if len(values) == len(scored):
+        return of_windows, of_windows, offsets
+    weights = np.concatenate(
+        [(windows.ends - windows.starts)[:count] for windows, count in zip(scored, counts, strict=True)]
     )
-    if len(scored) == len(reads):
-        return list(results)
-    return [next(results) if windows.rows else _empty(windows) for windows in reads]
+    means = weighted_means(values, weights, np.array(offsets))
+    of_reads = probabilities(means, task) if of_windows is not values else means.astype(np.float32)
+    singles = np.flatnonzero(np.array(counts) == 1)
+    of_reads[singles] = of_windows[np.array(offsets)[singles]]
+    return of_windows, of_reads, offsets
 
 
 def weighted_means(values: Rows, weights: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -118,11 +127,11 @@ def weighted_means(values: Rows, weights: NDArray[np.int64], offsets: NDArray[np
 
 def _window_means(scored: Sequence[Windows]) -> Rows:
     """One row for each window: the mean of its strands."""
-    rows = np.stack([row for windows in scored for row in windows.rows])
-    if scored[0].strands == 1:
-        return rows
-    both: Rows = rows.reshape(-1, scored[0].strands, rows.shape[1]).mean(axis=1, dtype=np.float32)
-    return both
+    parts = [row for windows in scored for row in windows.rows]
+    rows: Rows = np.concatenate(parts).reshape(len(parts), -1)
+    if scored[0].strands > 1:
+        rows = rows.reshape(-1, scored[0].strands, rows.shape[1]).mean(axis=1, dtype=np.float32)
+    return rows
 
 
 def _empty(windows: Windows) -> Scores:

@@ -39,6 +39,7 @@ class TsvSink:
     def __init__(self, output: Output, task: Task, *, per_window: bool = False) -> None:
         self._output = output
         self._labels = task.labels if task.kind == "sequence-classification" else ()
+        self._digits = ".4f" if self._labels else ".6g"
         self._per_window = per_window
         self._source: tuple[str, str] = ("", "")
         output.write(("\t".join(WINDOW_COLUMNS if per_window else COLUMNS) + "\n").encode())
@@ -61,21 +62,28 @@ class TsvSink:
         header = read.header
         channel = NONE if header.channel is None else header.channel
         parts = ";".join(map(_segment, decision.segments)) or NONE
-        return (
-            f"{_clean(read.id)}\t{self._name(read.source)}\t{len(read.sequence)}\t{_clean(decision.label)}\t"
-            f"{decision.score:.4f}\t{_clean(decision.candidate)}\t{decision.reason or NONE}\t{len(scores.windows)}\t"
-            f"{scores.n_fraction:.4f}\t{parts}\t{_clean(header.run)}\t{channel}\t{_clean(header.start_time)}\t"
-            f"{_clean(header.barcode)}\n"
+        row = (
+            f"{read.id}\t{self._name(read.source)}\t{len(read.sequence)}\t{decision.label or NONE}\t"
+            f"{decision.score:{self._digits}}\t{decision.candidate or NONE}\t{decision.reason or NONE}\t"
+            f"{len(scores.windows)}\t{scores.n_fraction:.4f}\t{parts}\t{header.run or NONE}\t{channel}\t"
+            f"{header.start_time or NONE}\t{header.barcode or NONE}\n"
         )
+        if row.count("\t") == len(COLUMNS) - 1 and row.count("\n") == 1 and "\r" not in row:
+            return row
+        values = (header.run, str(channel), header.start_time, header.barcode)
+        fixed = (str(len(read.sequence)), decision.label, f"{decision.score:{self._digits}}", decision.candidate)
+        rest = (decision.reason, str(len(scores.windows)), f"{scores.n_fraction:.4f}", parts)
+        return "\t".join(map(_clean, (read.id, read.source, *fixed, *rest, *values))) + "\n"
 
     def _windows(self, prediction: Prediction) -> str:
         read, scores = prediction.read, prediction.scores
         start = f"{_clean(read.id)}\t{self._name(read.source)}"
         best = scores.windows.argmax(axis=1) if self._labels else [0] * len(scores.windows)
-        return "".join(
-            f"{start}\t{first}\t{last}\t{_clean(self._labels[label]) if self._labels else NONE}\t{values[label]:.4f}\n"
-            for first, last, label, values in zip(scores.starts, scores.ends, best, scores.windows, strict=True)
-        )
+        rows = []
+        for first, last, column, values in zip(scores.starts, scores.ends, best, scores.windows, strict=True):
+            label = _clean(self._labels[column]) if self._labels else NONE
+            rows.append(f"{start}\t{first}\t{last}\t{label}\t{values[column]:{self._digits}}\n")
+        return "".join(rows)
 
     def _name(self, source: str) -> str:
         if source is not self._source[0]:
@@ -89,6 +97,4 @@ def _segment(segment: Segment) -> str:
 
 def _clean(text: str) -> str:
     """``text`` as one value of a row."""
-    if text.isalnum():
-        return text
     return text.translate(_ESCAPES) or NONE
