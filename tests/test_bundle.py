@@ -112,7 +112,7 @@ def test_any_zip_tool_can_list_it(bundle_path: Path) -> None:
         assert {each.compress_type for each in container.infolist()} == {zipfile.ZIP_STORED}
 
 
-@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     step: str, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,11 +121,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
+    monkeypatch.setattr(step, fail)
     with pytest.raises(BundleError, match="cannot be written: No space left on device"):
         tiny_bundle(bundle_path, temperature=2.0)
     assert bundle_path.read_bytes() == before
-    assert os.listdir(bundle_path.parent) == [bundle_path.name]
+    assert list(bundle_path.parent.iterdir()) == [bundle_path]
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         tiny_bundle(tmp_path / "tiny.edgeseq")
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
@@ -346,8 +346,8 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
 def test_without_a_path_the_embedded_panel_is_read(
     bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeseq.bundle.resources.files", lambda package: tmp_path)
-    with pytest.raises(BundleError, match="the embedded panel: this install of edgeseq comes without it; name a bundle"):
+    monkeypatch.setattr("edgeseq.bundle.resources.files", lambda _: tmp_path)
+    with pytest.raises(BundleError, match="the embedded panel: this install of edgeseq comes without it; name"):
         read_bundle()
     bundle_path.rename(tmp_path / "panel.edgeseq")
     assert read_bundle().manifest.name == "tiny"
