@@ -17,7 +17,10 @@ from edgeseq.read import Header
 _RUN = r"[0-9a-f]{40}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _TAG = re.compile(r"([A-Za-z][A-Za-z0-9]):([AifZHB]):(.*)", re.DOTALL)
 _PAIR = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
-_READ_GROUP = re.compile(rf"({_RUN})_(.+?)(?:_(?:[^_]+_)?(barcode\d+\w*|unclassified))?", re.IGNORECASE)
+_READ_GROUP = re.compile(
+    rf"({_RUN})_(.+?)(?:_(?:[A-Z]{{2,4}}-[^_@]+_)?(barcode\d+[a-z]?|unclassified))?", re.IGNORECASE
+)
+_VERSIONED = re.compile(r".+?@v\d+(?:\.\d+)*")
 _BARCODE = re.compile(r"(?:barcode\d+[a-z]?|unclassified)", re.IGNORECASE)
 _KIT_BARCODE = re.compile(r".*?(barcode\d+[a-z]?|unclassified)", re.IGNORECASE)
 _OUTPUT = re.compile(r"(?:(?:fastq|fasta|bam|sam|reads)_)?(?:pass|fail|skip)", re.IGNORECASE)
@@ -30,8 +33,8 @@ def parse_header(description: bytes, *, source: str = "", read_id: str = "") -> 
     """The header that ``description`` (the line after the id) and the folders of ``source`` give.
 
     Unknown and damaged parts are passed over; nothing is raised. A barcode folder in ``source`` (``barcode07``,
-    ``unclassified`` or the alias below ``fastq_pass`` and the like) wins over the header's barcode; where they disagree,
-    the header's stands in ``tags["barcode_conflict"]``. ``parent`` is left empty where it names ``read_id`` itself.
+    ``unclassified``, or the alias below ``fastq_pass`` and the like) wins over the header's barcode. Where the two
+    disagree, the header's stands in ``tags["barcode_conflict"]``. ``parent`` is never ``read_id`` itself.
     """
     return header_of(fields(description), source=source, read_id=read_id)
 
@@ -67,10 +70,10 @@ def fields(description: bytes) -> dict[str, str]:
 def header_of(found: Mapping[str, str], *, source: str = "", read_id: str = "") -> Header:
     """The header that the ``fields`` of a read and the folders of ``source`` give; see `parse_header`."""
     tags = dict(found)
-    group = _READ_GROUP.fullmatch(found.get("RG", ""))
+    run, model, group_barcode = _read_group(found.get("RG", ""))
     start = _first(found, "start_time", "st")
     parent = _first(found, "parent_read_id", "pi")
-    barcode = _plain_barcode(_first(found, "barcode", "BC") or (group[3] if group and group[3] else ""))
+    barcode = _plain_barcode(_first(found, "barcode", "BC") or group_barcode)
     alias = found.get("barcode_alias", "")
     folder = folder_barcode(source)
     if folder:
@@ -79,7 +82,7 @@ def header_of(found: Mapping[str, str], *, source: str = "", read_id: str = "") 
             tags["barcode_conflict"] = given
         barcode = folder
     return Header(
-        run=_first(found, "runid", "run_id") or (group[1] if group else ""),
+        run=_first(found, "runid", "run_id") or run,
         channel=_number(_first(found, "ch", "channel")),
         number=_number(_first(found, "read", "rn")),
         start_time=start if start[:1].isdigit() else "",
@@ -87,7 +90,7 @@ def header_of(found: Mapping[str, str], *, source: str = "", read_id: str = "") 
         parent="" if parent == read_id else parent,
         flow_cell=_first(found, "flow_cell_id"),
         sample=_first(found, "sample_id", "sampleid"),
-        model=_first(found, *_MODEL) or (group[2] if group else ""),
+        model=_first(found, *_MODEL) or model,
         tags=tags,
     )
 
@@ -103,6 +106,15 @@ def folder_barcode(source: str) -> str:
         if _OUTPUT.fullmatch(above):
             return folder
     return ""
+
+
+def _read_group(name: str) -> tuple[str, str, str]:
+    """Run, model and barcode of a read group id ``<run>_<model>[_<modification models>][_[<kit>_]<barcode>]``."""
+    group = _READ_GROUP.fullmatch(name)
+    if not group:
+        return "", "", ""
+    versioned = _VERSIONED.match(group[2])
+    return group[1], versioned[0] if versioned else group[2], group[3] or ""
 
 
 def _keep(found: dict[str, str], key: str, value: str) -> None:

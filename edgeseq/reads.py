@@ -100,9 +100,9 @@ def _parse(file: BinaryIO, name: str, *, named: bool = True) -> Iterator[Read]:
         yield from read_fastq(stream, offset)
     elif text.startswith(b">") and (named or _FASTA.match(text)):
         yield from read_fasta(stream, offset)
-    elif stream.damage is not None and (named or not text):
+    elif stream.damage is not None and (named or text[:1] in b"@>"):
         raise stream.damage.error(name, 0, 0)
-    elif named and (text or stream.more(b"")):
+    elif named and (text or len(head) == _PEEK):
         raise _not_reads(name, head)
 
 

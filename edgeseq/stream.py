@@ -8,6 +8,8 @@ from edgeseq.inflate import DamageError
 
 CHUNK = 1 << 19
 """Bytes from which a rest is grown by its own size, so that long records cost linear time."""
+BLANK = b"\r\n\xef\xbb\xbf"
+"""What may stand before the first line: line ends and a byte order mark."""
 LIMIT = 512_000_000
 """Longest record, in bytes."""
 
@@ -44,8 +46,8 @@ class Stream:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def peek(self, size: int, lines: int = 1) -> bytes:
-        """The first bytes, left in place: some ``lines``, ``size`` bytes, or all that the source has."""
-        while self._head.count(b"\n") < lines and len(self._head) < size and (piece := self._next()):
+        """The first bytes, left in place: so many ``lines`` after blank ones, ``size`` bytes, or all of the source."""
+        while self._head.lstrip(BLANK).count(b"\n") < lines and len(self._head) < size and (piece := self._next()):
             self._head += piece
         return self._head[:size]
 
