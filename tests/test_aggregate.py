@@ -15,7 +15,7 @@ TASK = Task(kind="sequence-classification", labels=("a", "b", "other"))
 
 
 def windows(logits: list[list[float]], lengths: list[int], strands: int = 1) -> Windows:
-    ends = np.cumsum(lengths)
+    ends = np.cumsum(np.array(lengths, np.int64))
     rows: list[Rows] = [np.array(row, np.float32) for row in logits]
     return Windows(ends - lengths, ends, rows, strands, 0.25)
 

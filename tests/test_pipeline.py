@@ -48,11 +48,10 @@ def test_nothing_in_nothing_out(threads: int) -> None:
 
 
 def test_an_error_of_the_items_comes_after_the_items_before_it(threads: int) -> None:
-    seen = []
+    seen: list[tuple[int, int]] = []
     with pytest.raises(OSError, match="unplugged"):
-        for item, _ in overlap(failing_after(20), square, threads=threads):
-            seen.append(item)
-    assert seen == list(range(20))
+        seen.extend(overlap(failing_after(20), square, threads=threads))
+    assert [item for item, _ in seen] == list(range(20))
 
 
 def test_an_error_of_the_work_comes_after_the_items_before_it(threads: int) -> None:
@@ -61,11 +60,10 @@ def test_an_error_of_the_work_comes_after_the_items_before_it(threads: int) -> N
             raise ZeroDivisionError
         return item
 
-    seen = []
+    seen: list[tuple[int, int]] = []
     with pytest.raises(ZeroDivisionError):
-        for item, _ in overlap(iter(range(1000)), fails_at_seven, threads=threads):
-            seen.append(item)
-    assert seen == list(range(7))
+        seen.extend(overlap(iter(range(1000)), fails_at_seven, threads=threads))
+    assert [item for item, _ in seen] == list(range(7))
 
 
 def test_a_slow_consumer_bounds_what_is_read_ahead(threads: int) -> None:
@@ -137,9 +135,16 @@ def test_a_live_source_that_fails() -> None:
 
 
 def test_a_live_source_is_read_ahead_within_bounds() -> None:
-    drawn = []
-    items = with_pauses((drawn.append(n) or n for n in range(10_000)), 5, ahead=10)
+    drawn = 0
+
+    def counted() -> Iterator[int]:
+        nonlocal drawn
+        for item in range(10_000):
+            drawn = item + 1
+            yield item
+
+    items = with_pauses(counted(), 5, ahead=10)
     assert next(items) == 0
     time.sleep(0.05)
-    assert len(drawn) <= 30
+    assert drawn <= 30
     items.close()
