@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -380,3 +382,12 @@ def test_no_bytes_crash_a_tokenizer(sequence: bytes, spec: dict[str, Any]) -> No
     ids = tokenizer.encode(sequence)
     assert ids.ndim == 1
     assert np.issubdtype(ids.dtype, np.integer)
+
+
+def test_the_specifications_in_the_documentation_are_valid(repository: Path) -> None:
+    page = (repository / "docs/tokenizers.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```json\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    panel, dnabert, transformer = (load_tokenizer(block.encode()) for block in blocks)
+    assert panel.encode(b"ACGTN").tolist() == [0, 1, 2, 3, 4]
+    assert dnabert.encode(b"ACGTAC").tolist() == [2, 727, 3]
+    assert transformer.encode(b"ATTCCG").tolist() == [3, 369]

@@ -48,20 +48,26 @@ class Kmers:
             table[letter] = digit
         return bytes(table)
 
-    def ids(self, digits: NDArray[np.uint8], starts: NDArray[np.int64] | slice) -> NDArray[np.int32]:
-        """The ids of the k-mers that start at ``starts``, of the shape that these select."""
-        value: NDArray[np.int32] = self._digit(digits, starts, 0).astype(np.int32)
-        for place in range(1, self.k):
-            value *= len(self.letters)
-            value += self._digit(digits, starts, place)
-        value += self.first
-        return value
+    def values(self, digits: NDArray[np.uint8]) -> NDArray[Any]:
+        """The number of the k-mer that starts at each place, without ``first``; k - 1 fewer than ``digits``.
 
-    def _digit(self, digits: NDArray[np.uint8], starts: NDArray[np.int64] | slice, place: int) -> NDArray[np.uint8]:
-        if isinstance(starts, slice):
-            return digits[starts.start + place : starts.stop + place : starts.step]
-        chosen: NDArray[np.uint8] = digits[starts + place]
-        return chosen
+        Words are put together from halves, in the smallest integers that hold them.
+        """
+        rows: dict[int, NDArray[Any]] = {1: digits}
+
+        def row(length: int) -> NDArray[Any]:
+            if length not in rows:
+                right = length // 2
+                left = length - right
+                base = len(self.letters) ** right
+                heads, tails = row(left), row(right)
+                kind = np.min_scalar_type(len(self.letters) ** length - 1)
+                value = heads[: len(digits) - length + 1].astype(kind) * kind.type(base)
+                value += tails[left : left + len(value)]
+                rows[length] = value
+            return rows[length]
+
+        return row(self.k)
 
     def spell(self, ids: NDArray[Any], place: int) -> NDArray[np.uint8]:
         """The letter at ``place`` of each k-mer, as bytes of the shape of ``ids``."""

@@ -41,6 +41,7 @@ class OverlappingKmerTokenizer:
         fields.done()
         self._digits = self._kmers.digits()
         self._plain = self._kmers.letters.encode()
+        self._is_odd = bytes(byte not in self._plain for byte in range(256))
         self._special = {
             name.encode(): number for name, number in self._frame.special.items() if len(name) == self._kmers.k
         }
@@ -56,13 +57,15 @@ class OverlappingKmerTokenizer:
         count = len(text) - k + 1
         if count <= 0:
             return np.empty(0, np.int32)
-        ids = self._kmers.ids(np.frombuffer(text.translate(self._digits), np.uint8), slice(0, count, 1))
+        ids = self._kmers.values(np.frombuffer(text.translate(self._digits), np.uint8)).astype(np.int32)
+        ids += self._kmers.first
         if text.translate(None, self._plain):
-            raw = np.frombuffer(text, np.uint8)
-            odd = _before(~np.isin(raw, np.frombuffer(self._plain, np.uint8)))
-            ids[odd[k:] > odd[:-k]] = self._unknown
+            odd = np.flatnonzero(np.frombuffer(text.translate(self._is_odd), np.bool_))
+            for place in range(k):
+                hit = odd - place
+                ids[hit[(hit >= 0) & (hit < count)]] = self._unknown
             if not text.isalnum():
-                return self._as_words(text, raw, ids)
+                return self._as_words(text, np.frombuffer(text, np.uint8), ids)
         return ids
 
     def _as_words(self, text: bytes, raw: NDArray[np.uint8], ids: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseq.errors import TokenizerError
 from edgeseq.tokenizers.fields import Fields
 from edgeseq.tokenizers.frame import Frame, Ids
 from edgeseq.tokenizers.kmers import Kmers
-from edgeseq.tokenizers.letters import Letters, run_starts
+from edgeseq.tokenizers.letters import Letters
 from edgeseq.tokenizers.text import SPACES
 
 _SPACE = np.isin(np.arange(256), np.frombuffer(SPACES, np.uint8))
@@ -40,7 +41,7 @@ class TiledKmerTokenizer:
         self._letters = Letters(self._vocabulary, self._unknown, self._frame, either_case=False)
         self._digits = self._kmers.digits()
         self._plain = self._kmers.letters.encode()
-        self._is_base = np.isin(np.arange(256), np.frombuffer(self._plain, np.uint8))
+        self._is_odd = bytes(byte not in self._plain for byte in range(256))
         self.bases_per_token = float(self._kmers.k)
         self.pad_id = self._frame.pad
         self.pad_side = self._frame.pad_side
@@ -50,34 +51,36 @@ class TiledKmerTokenizer:
         return self._frame.encode(sequence, self._body)
 
     def _body(self, text: bytes) -> Ids:
-        raw = np.frombuffer(text, np.uint8)
-        digits = np.frombuffer(text.translate(self._digits), np.uint8)
-        if text.translate(None, self._plain):
-            return self._broken(raw, digits)
         k = self._kmers.k
-        whole = len(raw) // k * k
-        ids = np.empty(whole // k + len(raw) - whole, np.int32)
-        ids[: whole // k] = self._kmers.ids(digits, slice(0, whole, k))
-        ids[whole // k :] = self._letters.table[raw[whole:]]
+        raw = np.frombuffer(text, np.uint8)
+        values = self._kmers.values(np.frombuffer(text.translate(self._digits), np.uint8)) if len(raw) >= k else raw[:0]
+        if text.translate(None, self._plain):
+            return self._broken(text, raw, values)
+        count = len(raw) // k
+        ids = np.empty(count + len(raw) - count * k, np.int32)
+        ids[:count] = values[::k]
+        ids[:count] += self._kmers.first
+        ids[count:] = self._letters.table[raw[count * k :]]
         return ids
 
-    def _broken(self, raw: np.ndarray[Any, np.dtype[np.uint8]], digits: np.ndarray[Any, np.dtype[np.uint8]]) -> Ids:
+    def _broken(self, text: bytes, raw: NDArray[np.uint8], values: NDArray[Any]) -> Ids:
         """The same for text that holds more than ``letters``: every run of these is tiled on its own."""
         k = self._kmers.k
-        base = self._is_base[raw]
-        known = self._letters.known[raw]
-        begins = np.flatnonzero(run_starts(base))
-        lengths = len(raw) - np.flatnonzero(run_starts(base[::-1]))[::-1] - begins
-        bases = np.flatnonzero(base)
-        place = bases - np.repeat(begins, lengths)
-        tiled = place < np.repeat(lengths // k * k, lengths)
-        first = bases[tiled & (place % k == 0)]
-        ids = self._letters.table[raw].astype(np.int32)
-        ids[first] = self._kmers.ids(digits, first)
-        starts = known | run_starts(~known & ~_SPACE[raw])
-        starts[bases[tiled & (place % k != 0)]] = False
-        row: Ids = ids[starts]
-        return row
+        odd = np.flatnonzero(np.frombuffer(text.translate(self._is_odd), np.bool_))
+        begins = np.concatenate(([0], odd + 1))
+        lengths = np.concatenate((odd, [len(raw)])) - begins
+        counts, rests = lengths // k, lengths % k
+        kmers = np.arange(counts.sum()) * k + np.repeat(begins - k * (np.cumsum(counts) - counts), counts)
+        singles = np.arange(rests.sum()) + np.repeat(begins + counts * k - (np.cumsum(rests) - rests), rests)
+        known = self._letters.known[raw[odd]]
+        lost = ~known & ~_SPACE[raw[odd]]
+        follows = np.zeros(len(odd), bool)
+        follows[1:] = lost[:-1] & (np.diff(odd) == 1)
+        singles = np.concatenate((singles, odd[known | (lost & ~follows)]))
+        order = np.argsort(np.concatenate((kmers, singles)), kind="stable")
+        row = np.concatenate((values[kmers].astype(np.int32) + self._kmers.first, self._letters.table[raw[singles]]))
+        ids: NDArray[np.int32] = row[order].astype(np.int32, copy=False)
+        return ids
 
     def decode(self, ids: Ids) -> bytes:
         """The bases of a row, without special tokens and padding. Raises `TokenizerError` at an unknown token."""
