@@ -37,9 +37,9 @@ class BamSink:
     """Writes ``path``, a BAM file with every record of the input and its call.
 
     Records of SAM and BAM files are copied with all that they hold, secondary and supplementary ones too: these carry
-    the call of their read if it came before them, and no tags if not. Reads of other inputs, and of standard input,
-    become unaligned records: SAM tags of their header line stay tags, any other text of it goes into ``CO:Z``. The file
-    has a partial name until `commit`.
+    the call of their read if it came before or right after them, and no tags if not. Reads of other inputs, and of
+    standard input, become unaligned records: SAM tags of their header line stay tags, any other text of it goes into
+    ``CO:Z``. The file has a partial name until `commit`.
     """
 
     def __init__(
@@ -112,7 +112,10 @@ class BamSink:
         self._calls.clear()
 
     def _put(self, record: pysam.AlignedSegment, call: tuple[str, float] | None) -> None:
-        if call is not None:
+        if call is None:
+            for tag in _OURS:
+                record.set_tag(tag, None)
+        else:
             record.set_tag("el", call[0] or ".", "Z")
             record.set_tag("es", call[1], "f")
             record.set_tag("em", self._model, "Z")
