@@ -12,7 +12,14 @@ from edgeseq.health import Check, State, check_machine
 _MARKS: dict[State, str] = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[bold red]fail[/]"}
 
 
-@click.command("doctor", short_help="Check that this machine is ready.")
+_EXAMPLE = """Example:
+
+\b
+  edgeseq doctor
+"""
+
+
+@click.command("doctor", short_help="Check that this machine is ready.", epilog=_EXAMPLE)
 @click.option("-m", "--model", "bundle", metavar="BUNDLE", help="Test this bundle instead of the embedded panel.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the list.")
 @click.pass_context

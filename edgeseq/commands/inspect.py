@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from edgeseq.selftest import SelfTestReport
 
 
-@click.command("inspect", short_help="Show what is in a bundle, and verify it.")
+_EXAMPLES = """Examples:
+
+\b
+  edgeseq inspect
+  edgeseq inspect my.edgeseq --verify
+"""
+
+
+@click.command("inspect", short_help="Show what is in a bundle, and verify it.", epilog=_EXAMPLES)
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--verify", is_flag=True, help="Also run the self-test on this machine.")
 @click.option("--card", is_flag=True, help="Print the model card instead.")
