@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -355,11 +354,9 @@ def test_the_demo_calls_its_own_reads(run_edgeseq: RunEdgeseq) -> None:
 )
 def test_intervals_are_those_of_wilson(successes: int, trials: int, low: float, high: float) -> None:
     """The last one is the worked example of Newcombe (1998), method 3."""
-    assert wilson_interval(successes, trials) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert list(wilson_interval(successes, trials)) == pytest.approx([low, high], abs=1e-4)
 
 
-def test_the_module_and_the_script_are_one(tmp_path: Path) -> None:
-    done = subprocess.run(
-        command("--version"), capture_output=True, text=True, check=True, cwd=tmp_path, env=os.environ
-    )
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(command("--version"), capture_output=True, text=True, check=True)
     assert done.stdout == f"edgeseq {__version__}\n"

@@ -131,8 +131,8 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield (
         "never called",
         (
-            f"shorter than {task.abstention.minimum_length} bases, more than {task.abstention.maximum_n_fraction:.0%} N, "
-            "or less sure than the label's threshold"
+            f"shorter than {task.abstention.minimum_length} bases, "
+            f"more than {task.abstention.maximum_n_fraction:.0%} N, or less sure than the label's threshold"
         ),
     )
     tensors = (*graph.inputs, *graph.outputs)
