@@ -16,7 +16,7 @@ from edgeseq.read import Header
 
 _RUN = r"[0-9a-f]{40}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _TAG = re.compile(r"([A-Za-z][A-Za-z0-9]):([AifZHB]):(.*)", re.DOTALL)
-_PAIR = re.compile(r"([A-Za-z_][\w.-]*)=(.*)", re.DOTALL)
+_KEY = re.compile(r"[A-Za-z_][\w.-]*")
 _READ_GROUP = re.compile(
     rf"({_RUN})_(.+?)(?:_(?:[A-Z]{{2,4}}-[^_@]+_)?(barcode\d+[a-z]?|unclassified))?", re.IGNORECASE
 )
@@ -49,21 +49,22 @@ def fields(description: bytes) -> dict[str, str]:
     key = ""
     tabbed = "\t" in text
     for part in text.split("\t") if tabbed else text.split():
-        if tag := _TAG.fullmatch(part):
+        if part[2:3] == ":" and (tag := _TAG.fullmatch(part)):
             key = tag[1]
             if tag[2] != "B":
                 _keep(found, key, tag[3])
         elif tabbed and " " in part:
             for inner, value in fields(part.encode()).items():
                 _keep(found, inner, value)
-        elif pair := _PAIR.fullmatch(part):
-            key = pair[1]
+        elif (pair := part.partition("="))[1] and _is_key(pair[0]):
+            key = pair[0]
             _keep(found, key, pair[2])
         elif key in _FREE_TEXT and found.get(key):
             found[key] += f" {part}"
     for word in found.get("DS", "").split():
-        if pair := _PAIR.fullmatch(word):
-            found.setdefault(pair[1], pair[2])
+        name, sign, value = word.partition("=")
+        if sign and _is_key(name):
+            found.setdefault(name, value)
     return found
 
 
@@ -108,6 +109,7 @@ def folder_barcode(source: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=1024)
 def _read_group(name: str) -> tuple[str, str, str]:
     """Run, model and barcode of a read group id ``<run>_<model>[_<modification models>][_[<kit>_]<barcode>]``."""
     group = _READ_GROUP.fullmatch(name)
@@ -117,19 +119,28 @@ def _read_group(name: str) -> tuple[str, str, str]:
     return group[1], versioned[0] if versioned else group[2], group[3] or ""
 
 
+@lru_cache(maxsize=1024)
+def _is_key(name: str) -> bool:
+    return _KEY.fullmatch(name) is not None
+
+
 def _keep(found: dict[str, str], key: str, value: str) -> None:
     if value or key not in found:
         found[key] = value
 
 
 def _first(found: Mapping[str, str], *keys: str) -> str:
-    return next((found[key] for key in keys if found.get(key)), "")
+    for key in keys:
+        if value := found.get(key):
+            return value
+    return ""
 
 
 def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
+@lru_cache(maxsize=1024)
 def _plain_barcode(barcode: str) -> str:
     """``barcode01`` for ``SQK-NBD114-24_barcode01``; anything else as it is."""
     kit = _KIT_BARCODE.fullmatch(barcode)
