@@ -287,3 +287,16 @@ def test_real_reads_cut_at_every_byte(shared: Shared, name: str, how: str) -> No
 def test_open_reads_is_the_door_of_the_package() -> None:
     assert edgeseq.open_reads is open_reads
     assert [read.id for read in edgeseq.open_reads(io.BytesIO(one("r1")))] == ["r1"]
+
+
+def test_the_example_of_the_manual_runs(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (repository / "docs/reads.md").read_text(encoding="utf-8")
+    assert MARKER in page
+    folder = tmp_path / "run/fastq_pass/barcode07"
+    folder.mkdir(parents=True)
+    (folder / "x.fastq").write_bytes(fastq([("r1 start_time=2024-01-01T00:00:00Z", b"ACGT", b"IIII")]))
+    monkeypatch.chdir(tmp_path)
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    assert capsys.readouterr().out == "r1 4 barcode07 2024-01-01T00:00:00Z run/fastq_pass/barcode07/x.fastq\n"
