@@ -47,9 +47,9 @@ def install(wheel: Path, python: str, folder: Path) -> Path:
     """The interpreter of a new environment that holds the wheel and its dependencies, from binary wheels only."""
     subprocess.run([python, "-m", "venv", str(folder)], check=True)
     interpreter = folder / "bin" / "python"
-    pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    pip = [str(interpreter), "-m", "pip", "--disable-pip-version-check"]
     before = tree_size(folder)
-    subprocess.run([*pip, "install", "--only-binary=:all:", str(wheel.resolve())], check=True)
+    subprocess.run([*pip, "install", "--quiet", "--only-binary=:all:", str(wheel.resolve())], check=True)
     size = tree_size(folder) - before
     listed = subprocess.run([*pip, "list", "--format=json"], check=True, capture_output=True, text=True).stdout
     packages = {each["name"].lower() for each in json.loads(listed)}
