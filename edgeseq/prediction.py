@@ -44,8 +44,8 @@ class Decision:
     """The call for a read.
 
     ``label`` is a task label or ``unclassified``; ``score`` the probability of ``candidate``, the most probable label
-    (equal to ``label`` where the read was called). ``reason`` says why it was not called: ``short``, ``n``, ``score``, ``empty``, or
-    is empty. ``segments`` has more than one entry where the class changes along the read (chimera).
+    (equal to ``label`` where the read was called). ``reason`` says why it was not called: ``short``, ``n``, ``score``,
+    ``empty``, or is empty. ``segments`` has more than one entry where the class changes along the read (chimera).
     """
 
     label: str

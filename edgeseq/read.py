@@ -28,16 +28,17 @@ class Header:
     model: str = ""
     """Basecalling model."""
     tags: Mapping[str, str] = field(default_factory=dict)
-    """Every ``key=value`` or ``XX:T:value`` of the header, as text; of a key that occurs twice, the last value that is not empty."""
+    """Every ``key=value`` or ``XX:T:value`` of the header, as text; of a key that occurs twice, the last value that is
+    not empty."""
 
 
 class Read:
     """One read as its source holds it: not normalised, not trimmed.
 
-    ``sequence`` and ``quality`` are immutable ``bytes`` that the read owns; ``quality`` is empty where the source has none
-    (FASTA, BAM without qualities). ``description`` is the header line after the id, undecoded. ``source`` names the file as
-    the caller gave it, ``record`` is the zero-based index of the record in it and ``offset`` the byte offset at which
-    the record starts in the decompressed stream. `header` parses ``description`` on first use.
+    ``sequence`` and ``quality`` are immutable ``bytes`` that the read owns; ``quality`` is empty where the source has
+    none (FASTA, BAM without qualities). ``description`` is the header line after the id, undecoded. ``source`` names
+    the file as the caller gave it, ``record`` is the zero-based index of the record in it and ``offset`` the byte
+    offset at which the record starts in the decompressed stream. `header` parses ``description`` on first use.
     """
 
     __slots__ = ("_header", "description", "id", "offset", "quality", "record", "sequence", "source")
