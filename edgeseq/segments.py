@@ -26,6 +26,9 @@ def segments(scores: Scores, task: Task) -> tuple[Segment, ...]:
     A segment's score is its label's probability over its own windows; a segment below the label's threshold is left
     out, and neighbours that then agree become one. Where windows overlap, a boundary lies in the middle of the overlap.
     """
+    favourites = scores.windows.argmax(axis=1)
+    if (favourites == favourites[0]).all():
+        return ()
     with np.errstate(divide="ignore"):
         logs = np.clip(np.log(scores.windows.astype(np.float64)), FLOOR, 0.0)
     if logs.max(axis=1).sum() - logs.sum(axis=0).max() <= SWITCH:
