@@ -1,0 +1,132 @@
+"""``python -m export``: workstation commands that make bundles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def main() -> None:
+    """Make bundles on a workstation."""
+
+
+@main.command("train-panel")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="Folder with genomes/ and labelled/.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The bundle to write."
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for checkpoints; a run that was stopped goes on from there.",
+)
+@click.option(
+    "--hold-out",
+    multiple=True,
+    metavar="LINEAGE",
+    help="Leave a whole lineage out of training (repeatable; 'list' prints them).",
+)
+@click.option(
+    "--reads",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="Folder of test reads: genomes close to them are dropped, and the card reports them.",
+)
+@click.option("--steps", type=click.IntRange(min=1), default=9000, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads of the trainer; the simulator has a process of its own.",
+)
+@click.option("--name", default="outbreak-panel", show_default=True)
+@click.option("--version", default="1", show_default=True)
+def train_panel_command(
+    data: Path,
+    output: Path,
+    work: Path,
+    hold_out: tuple[str, ...],
+    reads: tuple[Path, ...],
+    steps: int,
+    seed: int,
+    threads: int,
+    name: str,
+    version: str,
+) -> None:
+    """Train the outbreak panel and pack it as a bundle.
+
+    \b
+    Example:
+      python -m export train-panel --data data --reads data/reads --work runs/panel -o panel.edgeseq
+    """
+    import torch
+
+    from export.lineages import LINEAGES
+    from export.train import Plan
+    from export.train_panel import Shape, train_panel
+
+    if "list" in hold_out:
+        for lineage in LINEAGES.values():
+            click.echo(f"{lineage.name}\t{lineage.expected}")
+        return
+    torch.set_num_threads(threads)
+    report = train_panel(
+        data,
+        output,
+        work,
+        hold_out=tuple(dict.fromkeys(hold_out)),
+        reads=reads,
+        plan=Plan(steps=steps, seed=seed),
+        shape=Shape(),
+        name=name,
+        version=version,
+    )
+    summaries = {"held out": report["held_out"]["summary"]}
+    summaries |= {folder: evidence["summary"] for folder, evidence in report["real"].items()}
+    click.echo(json.dumps(summaries, indent=1))
+
+
+@main.command("demo-reads")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="Folder with genomes/ and labelled/.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .fastq.gz to write."
+)
+@click.option(
+    "--reads",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="As given to train-panel.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="The seed that the panel was trained with.")
+def demo_reads_command(data: Path, output: Path, reads: tuple[Path, ...], seed: int) -> None:
+    """Simulate the reads that `edgeseq demo` scores, from records that the panel's training held out.
+
+    \b
+    Example:
+      python -m export demo-reads --data data -o edgeseq/demo_reads.fastq.gz
+    """
+    from export.demo_reads import write_demo_reads
+    from export.panel import prepare
+
+    panel = prepare(data, reads=reads, seed=seed, progress=lambda *_: None)
+    click.echo(f"{write_demo_reads(panel, output)} reads in {output}")
+
+
+if __name__ == "__main__":
+    main()
