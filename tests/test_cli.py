@@ -18,6 +18,7 @@ from edgeseq import __version__
 from edgeseq.cli import COMMANDS
 from edgeseq.errors import ReadError
 from edgeseq.inputs import Inputs
+from edgeseq.sinks.tsv import COLUMNS
 from edgeseq.summary import wilson_interval
 
 READS = [("r1", "A" * 100), ("r2", "C" * 100), ("r3", "ACGT" * 25), ("r4", "A" * 64 * 4 + "C" * 64 * 4)]
@@ -360,3 +361,42 @@ def test_intervals_are_those_of_wilson(successes: int, trials: int, low: float, 
 def test_the_module_is_the_command() -> None:
     done = subprocess.run(command("--version"), capture_output=True, text=True, check=True)
     assert done.stdout == f"edgeseq {__version__}\n"
+
+
+def test_the_form_of_the_input_changes_no_call(run_edgeseq: RunEdgeseq, bundle_path: Path, tmp_path: Path) -> None:
+    import made_reads
+
+    records = [(name, bases.encode(), b"I" * len(bases)) for name, bases in READS]
+    forms = {
+        "plain.fastq": made_reads.fastq(records),
+        "members.fastq.gz": made_reads.members(made_reads.fastq(records), 7),
+        "wrapped.fasta": made_reads.fasta(records),
+    }
+    for name, data in forms.items():
+        (tmp_path / name).write_bytes(data)
+    made_reads.bam(tmp_path / "reads.bam", records)
+    made_reads.bam(tmp_path / "reads.sam", records, text=True)
+    answers = []
+    for name in (*forms, "reads.bam", "reads.sam"):
+        found = rows(run_edgeseq("score", tmp_path / name, "-m", bundle_path).out)
+        answers.append([[row[key] for key in ("read_id", "length", "label", "score", "segments")] for row in found])
+    assert answers == [answers[0]] * 5
+    assert [row[2] for row in answers[0]] == LABELS
+
+
+def test_the_docs_name_every_column_and_option(run_edgeseq: RunEdgeseq, repository: Path) -> None:
+    text = (repository / "docs" / "score.md").read_text()
+    for name in COLUMNS:
+        assert f"`{name}`" in text
+    for name in (
+        "-o",
+        "--format",
+        "--per-window",
+        "--split",
+        "--early-stop",
+        "--min-length",
+        "--threads",
+        "--provider",
+    ):
+        assert name in text
+        assert name in run_edgeseq("score", "--help").out
