@@ -14,6 +14,10 @@ from edgeseq.errors import ReadError, UsageError
 from edgeseq.read import Read
 
 STDIN = "-"
+COMPANIONS = frozenset(
+    ".bai .csi .csv .fai .fast5 .gzi .htm .html .json .jsonl .log .md .md5 .pdf .pod5 .tbi .toml .tsv .txt .yaml .yml".split()
+)
+"""Suffixes of what lies beside reads. Named among other inputs (``folder/*``), such a file may hold no reads: no error."""
 
 Report = Callable[[ReadError], None]
 
@@ -28,6 +32,8 @@ class InputFile:
     """In bytes; 0 where that is unknown."""
     live: bool = False
     """It is a pipe or the like: reads may pause."""
+    companion: bool = False
+    """It was named among others and its suffix promises no reads; without reads it is passed over with a note."""
 
 
 class Inputs:
@@ -36,12 +42,16 @@ class Inputs:
     ``files`` are in the order given, folders walked with numbers in numeric order. ``bytes_read`` follows the reading.
     """
 
-    def __init__(self, arguments: Sequence[str], report: Report) -> None:
-        """Finds the files; reads nothing yet. ``report`` is called with what cannot be listed or read.
+    def __init__(
+        self, arguments: Sequence[str], report: Report, note: Callable[[str], None] = lambda path: None
+    ) -> None:
+        """Finds the files; reads nothing yet. ``report`` is called with what cannot be listed or read, ``note`` with
+        the path of a companion file without reads.
 
         Raises UsageError where an argument names nothing.
         """
         self._report = report
+        self._note = note
         self.files = _find(arguments, report)
         self.bytes_read = 0
 
@@ -61,11 +71,23 @@ class Inputs:
         before = 0
         for file in self.files:
             try:
-                yield from self._reads_of(file)
+                if file.companion:
+                    yield from self._noting(file)
+                else:
+                    yield from self._reads_of(file)
             except ReadError as error:
                 self._report(error)
             before += file.size
             self.bytes_read = max(before, self.bytes_read) if file.live else before
+
+    def _noting(self, file: InputFile) -> Iterator[Read]:
+        """The reads of a companion file, or a note that it has none."""
+        found = False
+        for read in self._reads_of(file):
+            found = True
+            yield read
+        if not found:
+            self._note(file.path)
 
     def _reads_of(self, file: InputFile) -> Iterator[Read]:
         from edgeseq.reads import open_reads
@@ -76,7 +98,7 @@ class Inputs:
             problem = f"cannot be opened: {error.strerror or error}"
             raise ReadError(file.path, problem, record=0, offset=0, remedy="check path and rights") from error
         with handle:
-            yield from open_reads(handle, named=file.named)
+            yield from open_reads(handle, named=file.named and not file.companion)
 
     def _count(self, size: int) -> None:
         self.bytes_read += size
@@ -108,7 +130,8 @@ def _find(arguments: Sequence[str], report: Report) -> list[InputFile]:
             for inner in read_files(path, on_error=report):
                 _add(found, inner, named=False)
         else:
-            _add(found, path, named=True)
+            companion = len(arguments) > 1 and Path(path).suffix.lower() in COMPANIONS
+            _add(found, path, named=True, companion=companion)
     return list(found.values())
 
 
@@ -118,10 +141,10 @@ def _check_presence(arguments: Sequence[str]) -> None:
             raise UsageError(f"{path}: no such file or folder")
 
 
-def _add(found: dict[str, InputFile], path: str, *, named: bool) -> None:
+def _add(found: dict[str, InputFile], path: str, *, named: bool, companion: bool = False) -> None:
     status = Path(path).stat()
     regular = stat.S_ISREG(status.st_mode)
-    new = InputFile(path, named, status.st_size if regular else 0, not regular)
+    new = InputFile(path, named, status.st_size if regular else 0, not regular, companion)
     known = found.setdefault(os.path.realpath(path), new)
     if named and not known.named:
         found[os.path.realpath(path)] = replace(known, named=True)

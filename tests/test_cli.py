@@ -104,16 +104,29 @@ def test_a_file_that_is_named_twice_is_scored_once(
     assert [row["read_id"] for row in rows(done.out)] == ["n9", "n10", "r1", "r2", "r3", "r4"]
 
 
-def test_what_is_no_read_file_is_skipped_and_reported(
+def test_what_lies_beside_reads_is_passed_over_with_a_note(
     run_edgeseq: RunEdgeseq, bundle_path: Path, tmp_path: Path, reads: Path
 ) -> None:
     truth = tmp_path / "truth.tsv"
     truth.write_text("file\tread_id\ttruth\n")
     done = run_edgeseq("score", tmp_path, truth, reads, "-m", bundle_path)
+    assert done.code == 0
+    assert [row["label"] for row in rows(done.out)] == LABELS
+    assert f"edgeseq: passed over {truth}: it holds no reads" in done.err
+    alone = run_edgeseq("score", truth, "-m", bundle_path)
+    assert alone.code == 1
+    assert f"edgeseq: skipped {truth}: not a read file: this is not FASTQ" in alone.err
+
+
+def test_a_file_whose_name_promises_reads_must_hold_some(
+    run_edgeseq: RunEdgeseq, bundle_path: Path, tmp_path: Path, reads: Path
+) -> None:
+    junk = tmp_path / "junk.fastq"
+    junk.write_text("file\tread_id\ttruth\n")
+    done = run_edgeseq("score", junk, reads, "-m", bundle_path)
     assert done.code == 1
     assert [row["label"] for row in rows(done.out)] == LABELS
-    assert f"edgeseq: skipped {truth}: not a read file: this is not FASTQ" in done.err
-    assert run_edgeseq("score", tmp_path, "-m", bundle_path).code == 0
+    assert f"edgeseq: skipped {junk}: not a read file" in done.err
 
 
 def test_damage_is_reported_and_everything_whole_is_scored(

@@ -79,7 +79,10 @@ def command(
         damaged.append(error)
         bar.say(f"edgeseq: {'skipped ' * isinstance(error, NotReadsError)}{error}")
 
-    source = Inputs(inputs, report)
+    def note(path: str) -> None:
+        bar.say(f"edgeseq: passed over {path}: it holds no reads")
+
+    source = Inputs(inputs, report, note)
     paths = [file.path for file in source.files]
     if output is not None:
         _refuse_overwriting(output, paths)
