@@ -15,9 +15,10 @@ from edgeseq.read import Read
 
 STDIN = "-"
 COMPANIONS = frozenset(
-    ".bai .csi .csv .fai .fast5 .gzi .htm .html .json .jsonl .log .md .md5 .pdf .pod5 .tbi .toml .tsv .txt .yaml .yml".split()
+    (".bai", ".csi", ".csv", ".fai", ".fast5", ".gzi", ".htm", ".html", ".json", ".jsonl", ".log", ".md", ".md5")
+    + (".pdf", ".pod5", ".tbi", ".toml", ".tsv", ".txt", ".yaml", ".yml")
 )
-"""Suffixes of what lies beside reads. Named among other inputs (``folder/*``), such a file may hold no reads: no error."""
+"""Suffixes of what lies beside reads. Such a file may hold none where it was named among others (``folder/*``)."""
 
 Report = Callable[[ReadError], None]
 
@@ -42,9 +43,7 @@ class Inputs:
     ``files`` are in the order given, folders walked with numbers in numeric order. ``bytes_read`` follows the reading.
     """
 
-    def __init__(
-        self, arguments: Sequence[str], report: Report, note: Callable[[str], None] = lambda path: None
-    ) -> None:
+    def __init__(self, arguments: Sequence[str], report: Report, note: Callable[[str], object] = str) -> None:
         """Finds the files; reads nothing yet. ``report`` is called with what cannot be listed or read, ``note`` with
         the path of a companion file without reads.
 
@@ -147,4 +146,4 @@ def _add(found: dict[str, InputFile], path: str, *, named: bool, companion: bool
     new = InputFile(path, named, status.st_size if regular else 0, not regular, companion)
     known = found.setdefault(os.path.realpath(path), new)
     if named and not known.named:
-        found[os.path.realpath(path)] = replace(known, named=True)
+        found[os.path.realpath(path)] = replace(known, named=True, companion=companion)
