@@ -15,8 +15,29 @@ from edgeseq.read import Read
 
 STDIN = "-"
 COMPANIONS = frozenset(
-    (".bai", ".csi", ".csv", ".fai", ".fast5", ".gzi", ".htm", ".html", ".json", ".jsonl", ".log", ".md", ".md5")
-    + (".pdf", ".pod5", ".tbi", ".toml", ".tsv", ".txt", ".yaml", ".yml")
+    {
+        ".bai",
+        ".csi",
+        ".csv",
+        ".fai",
+        ".fast5",
+        ".gzi",
+        ".htm",
+        ".html",
+        ".json",
+        ".jsonl",
+        ".log",
+        ".md",
+        ".md5",
+        ".pdf",
+        ".pod5",
+        ".tbi",
+        ".toml",
+        ".tsv",
+        ".txt",
+        ".yaml",
+        ".yml",
+    }
 )
 """Suffixes of what lies beside reads. Such a file may hold none where it was named among others (``folder/*``)."""
 
