@@ -44,7 +44,7 @@ def seed_rows(codes: Tensor, seed: Seed) -> Tensor:
 
     The last span − 1 positions have no seed: they take the row ``seed.rows``, as do seeds that touch an unknown base.
     """
-    length = codes.shape[1] - seed.span + 1
+    length = max(codes.shape[1] - seed.span + 1, 0)
     base = codes.to(torch.int32)
     known = codes < 4
     forward = torch.zeros((codes.shape[0], length), dtype=torch.int32)
@@ -57,4 +57,4 @@ def seed_rows(codes: Tensor, seed: Seed) -> Tensor:
         valid &= known[:, offset : offset + length]
     row = torch.minimum(forward, reverse) % seed.rows
     row = torch.where(valid, row, seed.rows)
-    return torch.nn.functional.pad(row, (0, seed.span - 1), value=seed.rows)
+    return torch.nn.functional.pad(row, (0, codes.shape[1] - length), value=seed.rows)
