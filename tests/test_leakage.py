@@ -1,0 +1,116 @@
+"""Genomes that test reads come from must not train: the reads' consensus finds them."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_genomes import Codes, complement, family, genome, letters, random_codes, relative
+
+mappy = pytest.importorskip("mappy", reason="leakage is found with minimap2 (extra `export`)")
+
+from export.genomes import Genome  # noqa: E402
+from export.leakage import KEEP, consensus, drop_close, identity_to  # noqa: E402
+from export.leakage import test_reads as sequences_below  # noqa: E402
+from export.simulate import PAD, ErrorProfile, Sources, reads  # noqa: E402
+
+NOISY = ErrorProfile(rates=((1.0, 0.04, 0.06),))
+
+
+def simulated(codes: Codes, count: int = 150) -> Iterator[str]:
+    """Reads of about 600 b from one genome."""
+    rng = np.random.default_rng(1)
+    rows = reads(rng, Sources.of([codes]), np.zeros(count, np.int64), np.full(count, 600), 1024, NOISY)
+    return (letters(row[row != PAD]) for row in rows)
+
+
+def strains() -> list[Genome]:
+    """Thirty strains of a virus that differ from each other by about 4 %."""
+    return family(np.random.default_rng(1), 30, 3000, 0.02)
+
+
+def differences(stretch: Codes, source: Codes) -> int:
+    """Substituted, missing and surplus bases of a stretch that must align to its source from end to end."""
+    (hit,) = mappy.Aligner(seq=letters(source), preset="asm20").map(letters(stretch))
+    assert hit.q_en - hit.q_st >= len(stretch) - 20
+    return int(hit.NM)
+
+
+def test_the_consensus_of_reads_is_the_genome_that_they_come_from() -> None:
+    source = random_codes(np.random.default_rng(2), 3000)
+    (stretch,) = consensus(simulated(source), [genome("source", source)])
+    assert len(stretch) > 2800
+    assert letters(stretch[50:-50]) in letters(source)
+
+
+def test_the_consensus_follows_the_reads_where_the_reference_differs() -> None:
+    rng = np.random.default_rng(3)
+    source = random_codes(rng, 3000)
+    reference = relative(rng, source, 0.05)
+    (stretch,) = consensus(simulated(source), [genome("near", reference)])
+    assert differences(stretch, source) <= 5
+    assert differences(stretch, reference) > 100
+
+
+def test_too_few_reads_make_no_consensus() -> None:
+    source = random_codes(np.random.default_rng(4), 3000)
+    assert consensus(list(simulated(source))[:2], [genome("source", source)]) == []
+    assert consensus(["ACGT" * 200, ""], [genome("source", source)]) == []
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.002, 0.01, 0.03])
+def test_identity_to_a_stretch_is_estimated(difference: float) -> None:
+    rng = np.random.default_rng(5)
+    source = random_codes(rng, 8000)
+    near = relative(rng, source, difference)
+    found = identity_to([source[1000:7000]], [genome("near", near), genome("flipped", complement(near))])
+    assert found == pytest.approx([1 - difference] * 2, abs=0.006)
+
+
+def test_a_genome_unlike_every_stretch_has_no_identity() -> None:
+    rng = np.random.default_rng(6)
+    source = random_codes(rng, 3000)
+    strangers = [genome("distant", relative(rng, source, 0.10)), genome("other", random_codes(rng, 3000))]
+    assert identity_to([source], strangers).tolist() == [0.0, 0.0]
+    assert identity_to([], strangers).tolist() == [0.0, 0.0]
+
+
+def test_the_genome_that_reads_come_from_is_dropped_and_relatives_stay() -> None:
+    genomes = strains()
+    rng = np.random.default_rng(7)
+    genomes.append(genome("distant", relative(rng, genomes[0].codes, 0.10)))
+    kept, dropped = drop_close("zika", genomes, consensus(simulated(genomes[0].codes), genomes))
+    assert [each.name for each in genomes if each not in kept] == ["file-0"]
+    assert (dropped.before, dropped.after, dropped.identity) == (31, 30, 0.99)
+
+
+def test_of_a_clone_the_farthest_genomes_stay() -> None:
+    """All are closer than the threshold, which rises until enough are left."""
+    rng = np.random.default_rng(8)
+    source = random_codes(rng, 30_000)
+    near = [genome(f"near-{n}", relative(rng, source, 0.0007)) for n in range(20)]
+    far = [genome(f"far-{n}", relative(rng, source, 0.004)) for n in range(KEEP)]
+    kept, dropped = drop_close("mpox", near + far, [source])
+    assert {each.name for each in kept} == {each.name for each in far}
+    assert dropped.identity == 0.998
+
+
+def test_a_class_that_has_few_genomes_keeps_them() -> None:
+    source = random_codes(np.random.default_rng(9), 3000)
+    kept, dropped = drop_close("rubella", [genome("only", source)], [source])
+    assert [each.name for each in kept] == ["only"]
+    assert dropped.identity > 1
+
+
+def test_reads_are_grouped_by_their_file_and_normalised(tmp_path: Path) -> None:
+    for name, sequence in (("a.fastq", b"acgu"), ("b.fastq", b"ACGR")):
+        with gzip.open(tmp_path / f"{name}.gz", "wb") as file:
+            file.write(b"@r\n" + sequence + b"\n+\nIIII\n")
+    found = sequences_below(tmp_path)
+    assert [(Path(name).name, reads) for name, reads in found.items()] == [
+        ("a.fastq.gz", ["ACGT"]),
+        ("b.fastq.gz", ["ACGN"]),
+    ]
