@@ -1,4 +1,4 @@
-"""Made-up genomes and a small sampler over them, for the tests of training."""
+"""Made-up genomes and a small sampler over them, for the tests of training: skipped where its tools are absent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+
+pytest.importorskip("scipy", reason="training clusters genomes with scipy (extra `export`)")
 
 from export.dataset import Sampler
 from export.genomes import OTHER, Genome

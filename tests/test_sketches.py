@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from made_genomes import Codes, complement, random_codes, relative
 
-pytest.importorskip("scipy", reason="clusters need scipy (extra `export`)")
-
 from export.sketches import canonical_kmers, clusters, identities, sketch
 
 RNG = np.random.default_rng(1)
