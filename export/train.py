@@ -9,8 +9,10 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
+from queue import Empty
 
 import numpy as np
 import torch
@@ -51,15 +53,27 @@ def _produce(sampler: Sampler, plan: Plan, first: int, queue: Queue[Batch]) -> N
         queue.put(batch_of(sampler, plan, step))
 
 
+def _next(queue: Queue[Batch], worker: BaseProcess) -> Batch:
+    while True:
+        try:
+            return queue.get(timeout=2)
+        except Empty:
+            if not worker.is_alive():
+                raise RuntimeError("the simulator's process ended early; it wrote why to standard error") from None
+
+
 def batches(sampler: Sampler, plan: Plan, first: int) -> Iterator[Batch]:
-    """Batches from step ``first`` on, simulated ahead by another process."""
+    """Batches from step ``first`` on, simulated ahead by another process.
+
+    Raises RuntimeError when that process has ended before its last batch.
+    """
     context = multiprocessing.get_context("fork")
     queue: Queue[Batch] = context.Queue(maxsize=6)
     worker = context.Process(target=_produce, args=(sampler, plan, first, queue), daemon=True)
     worker.start()
     try:
         for _ in range(first, plan.steps):
-            yield queue.get(timeout=600)
+            yield _next(queue, worker)
     finally:
         worker.terminate()
         worker.join()
