@@ -12,7 +12,7 @@ from export.genomes import OTHER
 
 def _share(interval: Iterable[float]) -> str:
     share, low, high = interval
-    return "–" if share != share else f"{share:.4f} ({low:.4f}–{high:.4f})"
+    return "–" if (low, high) == (0.0, 1.0) else f"{share:.4f} ({low:.4f}–{high:.4f})"
 
 
 def _table(heads: list[str], rows: Iterable[Iterable[object]]) -> str:

@@ -48,14 +48,14 @@ def calls_of(rows: Sequence[tuple[str, str, float, int, str]]) -> Calls:
 
 
 def mcc(truth: NDArray[np.str_], label: NDArray[np.str_]) -> float:
-    """Multiclass Matthews correlation (Gorodkin 2004); nan where undefined."""
+    """Multiclass Matthews correlation (Gorodkin 2004); 0 where undefined."""
     names, codes = np.unique(np.concatenate([truth, label]), return_inverse=True)
     confusion = np.zeros((len(names), len(names)))
     np.add.at(confusion, (codes[: len(truth)], codes[len(truth) :]), 1)
     total, right = confusion.sum(), np.trace(confusion)
     true, called = confusion.sum(1), confusion.sum(0)
     bottom = np.sqrt((total**2 - (called**2).sum()) * (total**2 - (true**2).sum()))
-    return float((right * total - (true * called).sum()) / bottom) if bottom else float("nan")
+    return float((right * total - (true * called).sum()) / bottom) if bottom else 0.0
 
 
 def mcc_interval(calls: Calls, *, repeats: int = 300, seed: int = 0) -> tuple[float, float]:
@@ -65,14 +65,14 @@ def mcc_interval(calls: Calls, *, repeats: int = 300, seed: int = 0) -> tuple[fl
     for _ in range(repeats):
         chosen = rng.integers(0, len(calls), len(calls))
         values.append(mcc(calls.truth[chosen], calls.label[chosen]))
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 
 def wilson(hits: int, total: int) -> tuple[float, float, float]:
-    """Share and its 95 % Wilson interval; (nan, 0, 1) without observations."""
+    """Share and its 95 % Wilson interval; (0, 0, 1) without observations."""
     if total == 0:
-        return float("nan"), 0.0, 1.0
+        return 0.0, 0.0, 1.0
     z = 1.959964
     share = hits / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
@@ -157,7 +157,7 @@ def predictive_value(sensitivity: float, false_rate: float, prevalence: float) -
     """Share of positive calls that are right at a prevalence."""
     true = sensitivity * prevalence
     false = false_rate * (1 - prevalence)
-    return true / (true + false) if true + false else float("nan")
+    return true / (true + false) if true + false else 0.0
 
 
 def calibration(probability: NDArray[np.float32], truth: NDArray[np.int64], bins: int = 15) -> dict[str, float]:
