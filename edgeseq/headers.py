@@ -26,6 +26,9 @@ _KIT_BARCODE = re.compile(r".*?(barcode\d+[a-z]?|unclassified)", re.IGNORECASE)
 _OUTPUT = re.compile(r"(?:(?:fastq|fasta|bam|sam|reads)_)?(?:pass|fail|skip)", re.IGNORECASE)
 _FREE_TEXT = frozenset({"sample_id", "sampleid", "protocol_group_id", "experiment_id", "barcode_alias", "DS", "CO"})
 """Keys whose values may hold spaces."""
+_BARCODE_PAIR = re.compile(rb" barcode=([!-~]*)(?![^ ])")
+_BARCODE_TAG = re.compile(rb"\tBC:Z:([!-~]+)(?![^\t])")
+_GROUP_TAG = re.compile(rb"\tRG:Z:([!-~]+)(?![^\t])")
 _MODEL = ("basecall_model_version_id", "basecall_model", "model_version_id")
 
 
@@ -37,6 +40,26 @@ def parse_header(description: bytes, *, source: str = "", read_id: str = "") -> 
     disagree, the header's stands in ``tags["barcode_conflict"]``. ``parent`` is never ``read_id`` itself.
     """
     return header_of(fields(description), source=source, read_id=read_id)
+
+
+def barcode(description: bytes, source: str = "") -> str:
+    """``parse_header(description, source=source).barcode``, without parsing headers that are easy to see through."""
+    if folder := folder_barcode(source):
+        return folder
+    if pairs := description.count(b"barcode="):
+        values = _BARCODE_PAIR.findall(b" " + description)
+        given = [value for value in values if value]
+        if given and len(values) == pairs and b"\t" not in description:
+            return _plain_barcode(given[-1].decode())
+    elif tags := description.count(b"BC"):
+        if tags == 1 and (tag := _BARCODE_TAG.search(b"\t" + description)):
+            return _plain_barcode(tag[1].decode())
+    elif groups := description.count(b"RG"):
+        if groups == 1 and (group := _GROUP_TAG.search(b"\t" + description)):
+            return _plain_barcode(_read_group(group[1].decode())[2])
+    else:
+        return ""
+    return parse_header(description).barcode
 
 
 def fields(description: bytes) -> dict[str, str]:

@@ -77,3 +77,12 @@ class Read:
 
             self._header = parse_header(self.description, source=self.source, read_id=self.id)
         return self._header
+
+    @property
+    def barcode(self) -> str:
+        """`header.barcode`, mostly without parsing the rest of the header."""
+        if self._header is not None:
+            return self._header.barcode
+        from edgeseq.headers import barcode
+
+        return barcode(self.description, self.source)

@@ -54,6 +54,11 @@ class AlignedRead(Read):
             self._header = header_of({**group, **found}, source=self.source, read_id=self.id)
         return self._header
 
+    @property
+    def barcode(self) -> str:
+        """`header.barcode`: the read group may have a say in it."""
+        return self.header.barcode
+
 
 def looks_like_sam(head: bytes) -> bool:
     """Whether a text starts with a SAM header line or with an alignment."""

@@ -22,7 +22,7 @@ from edgeseq.sinks.tsv import COLUMNS
 from edgeseq.summary import wilson_interval
 
 READS = [("r1", "A" * 100), ("r2", "C" * 100), ("r3", "ACGT" * 25), ("r4", "A" * 64 * 4 + "C" * 64 * 4)]
-FASTQ = "".join(f"@{name} ch=4\n{bases}\n+\n{'I' * len(bases)}\n" for name, bases in READS)
+FASTQ = "".join(f"@{name} ch=4 barcode=barcode02\n{bases}\n+\n{'I' * len(bases)}\n" for name, bases in READS)
 LABELS = ["a", "b", "other", "a"]
 
 
@@ -68,7 +68,7 @@ def test_rows_go_to_standard_output_and_the_table_to_standard_error(
     assert list(found[0])[:5] == ["read_id", "source", "length", "label", "score"]
     assert [row["label"] for row in found] == LABELS
     assert {row["source"] for row in found} == {str(reads)}
-    assert [row["channel"] for row in found] == ["4"] * 4
+    assert [row["barcode"] for row in found] == ["barcode02"] * 4
     assert found[3]["segments"].startswith("0-256:a:")
     table = [line.split() for line in done.err.splitlines()]
     assert table[0] == ["reads", "4"]

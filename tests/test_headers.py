@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeseq.headers import folder_barcode, parse_header
+from edgeseq.headers import barcode, folder_barcode, parse_header
 from edgeseq.read import Header, Read
 
 RUN = "6cb4091e08cd9be0b6a3a19e8875a996dd652dd7"
@@ -140,6 +140,30 @@ def test_the_folder_wins_over_the_header_and_conflicts_are_told(
     header = parse_header(description, source=f"{folder}/x.fastq")
     assert header.barcode == folder.removeprefix("fastq_pass/")
     assert header.tags.get("barcode_conflict") == conflict
+
+
+GROUP = f"RG:Z:{RUN}_dna_r10.4.1_e8.2_400bps_sup@v5.0.0_SQK-RBK114-24_barcode11"
+PIECES = (
+    *("barcode=barcode07", "barcode=", "barcode=x", "barcode=SQK-NBD114-24_barcode03", "xbarcode=barcode09", "ch=3"),
+    *("BC:Z:barcode05", "BC:Z:", "BC=barcode06", "BC:i:3", "barcode_alias=site barcode=", "DS:Z:barcode=barcode12"),
+    *(GROUP, "RG:Z:group", "RG=x", "RG:Z:", "CO:Z:some BC:Z:barcode08", "DS:Z:BC=barcode13 RG=y"),
+    *("barcode=\u00e9", "\u00a0", "\x1c", "\r", "\n"),
+)
+
+
+@given(
+    parts=st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([" ", "\t", "", "  "])), max_size=6),
+    source=st.sampled_from(["", "reads.fastq", "barcode02/reads.fastq", "fastq_pass/swab/reads.fastq"]),
+)
+def test_the_barcode_alone_is_that_of_the_whole_header(parts: list[tuple[str, str]], source: str) -> None:
+    description = "".join(piece + end for piece, end in parts).encode()
+    whole = parse_header(description, source=source).barcode
+    assert barcode(description, source) == whole
+    assert Read("r", b"A", description=description, source=source).barcode == whole
+
+
+def test_a_header_at_hand_gives_its_barcode() -> None:
+    assert Read("r", b"A", description=b"barcode=barcode01", header=Header(barcode="swab")).barcode == "swab"
 
 
 def test_a_read_is_not_its_own_parent() -> None:

@@ -54,11 +54,9 @@ def test_a_row_for_each_read(tmp_path: Path) -> None:
     sink.write(prediction(read("r2", header=Header()), reason="score"))
     sink.commit()
     assert (tmp_path / "calls.tsv").read_text() == (
-        "read_id\tsource\tlength\tlabel\tscore\tcandidate\treason\twindows\tn_fraction\tsegments\trun\tchannel\t"
-        "start_time\tbarcode\n"
-        "r1\tx/reads.fastq\t100\ta\t0.9000\ta\t.\t2\t0.0156\t0-64:a:0.9500;64-100:b:0.7000\t7650855b\t12\t"
-        "2020-03-11T14:27:00Z\tbarcode01\n"
-        "r2\tx/reads.fastq\t100\tunclassified\t0.9000\ta\tscore\t2\t0.0156\t.\t.\t.\t.\t.\n"
+        "read_id\tsource\tlength\tlabel\tscore\tcandidate\treason\twindows\tn_fraction\tsegments\tbarcode\n"
+        "r1\tx/reads.fastq\t100\ta\t0.9000\ta\t.\t2\t0.0156\t0-64:a:0.9500;64-100:b:0.7000\tbarcode01\n"
+        "r2\tx/reads.fastq\t100\tunclassified\t0.9000\ta\tscore\t2\t0.0156\t.\t.\n"
     )
 
 
@@ -85,7 +83,7 @@ def test_nothing_inside_a_value_breaks_a_row(tmp_path: Path, name: str, source: 
         value.replace("\\t", "\t").replace("\\n", "\n").replace("\\r", "\r") for value in row.decode().split("\t")
     ]
     assert len(values) == len(COLUMNS)
-    assert (values[0], values[1], values[2], values[13]) == (name, source, "100", barcode)
+    assert (values[0], values[1], values[2], values[10]) == (name, source, "100", barcode)
     assert (b"\r" in row, rest) == (False, b"")
 
 
@@ -95,7 +93,7 @@ def test_an_object_for_each_read(tmp_path: Path) -> None:
     sink.write(prediction(read("r2", header=Header()), reason="short"))
     sink.commit()
     first, second = map(json.loads, (tmp_path / "calls.jsonl").read_text().splitlines())
-    assert list(first) == [*COLUMNS, "probabilities"]
+    assert list(first) == [*COLUMNS[:-1], "run", "channel", "start_time", "barcode", "probabilities"]
     assert first["read_id"] == "r\t1"
     assert first["segments"][1] == {"start": 64, "end": 100, "label": "b", "score": 0.7}
     assert first["probabilities"] == {"a": 0.9, "b": 0.06, "other": 0.04}

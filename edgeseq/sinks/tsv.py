@@ -17,9 +17,6 @@ COLUMNS = (
     "windows",
     "n_fraction",
     "segments",
-    "run",
-    "channel",
-    "start_time",
     "barcode",
 )
 WINDOW_COLUMNS = ("read_id", "source", "start", "end", "label", "score")
@@ -39,7 +36,7 @@ class TsvSink:
     def __init__(self, output: Output, task: Task, *, per_window: bool = False) -> None:
         self._output = output
         self._labels = task.labels if task.kind == "sequence-classification" else ()
-        self._digits = ".4f" if self._labels else ".6g"
+        self._digits = ("{:.4f}" if self._labels else "{:.6g}").format
         self._per_window = per_window
         self._source: tuple[str, str] = ("", "")
         output.write(("\t".join(WINDOW_COLUMNS if per_window else COLUMNS) + "\n").encode())
@@ -58,22 +55,21 @@ class TsvSink:
         self._output.abandon(keep=keep)
 
     def _read(self, prediction: Prediction) -> str:
-        read, scores, decision = prediction.read, prediction.scores, prediction.decision
-        header = read.header
-        channel = NONE if header.channel is None else header.channel
-        parts = ";".join(map(_segment, decision.segments)) or NONE
+        read, scores, (label, score, candidate, reason, segments) = prediction
+        value = self._digits(score)
+        parts = ";".join(map(_segment, segments)) if segments else NONE
         row = (
-            f"{read.id}\t{self._name(read.source)}\t{len(read.sequence)}\t{decision.label or NONE}\t"
-            f"{decision.score:{self._digits}}\t{decision.candidate or NONE}\t{decision.reason or NONE}\t"
-            f"{len(scores.windows)}\t{scores.n_fraction:.4f}\t{parts}\t{header.run or NONE}\t{channel}\t"
-            f"{header.start_time or NONE}\t{header.barcode or NONE}\n"
+            f"{read.id}\t{self._name(read.source)}\t{len(read.sequence)}\t{label or NONE}\t{value}\t"
+            f"{candidate or NONE}\t{reason or NONE}\t{len(scores.windows)}\t{scores.n_fraction:.4f}\t{parts}\t"
+            f"{read.barcode or NONE}\n"
         )
         if row.count("\t") == len(COLUMNS) - 1 and row.count("\n") == 1 and "\r" not in row:
             return row
-        values = (header.run, str(channel), header.start_time, header.barcode)
-        fixed = (str(len(read.sequence)), decision.label, f"{decision.score:{self._digits}}", decision.candidate)
-        rest = (decision.reason, str(len(scores.windows)), f"{scores.n_fraction:.4f}", parts)
-        return "\t".join(map(_clean, (read.id, read.source, *fixed, *rest, *values))) + "\n"
+        fixed = (read.id, read.source, str(len(read.sequence)), label, value, candidate, reason)
+        return (
+            "\t".join(map(_clean, (*fixed, str(len(scores.windows)), f"{scores.n_fraction:.4f}", parts, read.barcode)))
+            + "\n"
+        )
 
     def _windows(self, prediction: Prediction) -> str:
         read, scores = prediction.read, prediction.scores
@@ -82,7 +78,7 @@ class TsvSink:
         rows = []
         for first, last, column, values in zip(scores.starts, scores.ends, best, scores.windows, strict=True):
             label = _clean(self._labels[column]) if self._labels else NONE
-            rows.append(f"{start}\t{first}\t{last}\t{label}\t{values[column]:{self._digits}}\n")
+            rows.append(f"{start}\t{first}\t{last}\t{label}\t{self._digits(values[column])}\n")
         return "".join(rows)
 
     def _name(self, source: str) -> str:
