@@ -9,7 +9,6 @@ order of the windows, so that the company a read was scored in does not change i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,69 +52,72 @@ def probabilities(mean_log: NDArray[np.floating], task: Task) -> Rows:
     return result
 
 
+def strand_means(rows: Rows, strands: int) -> Rows:
+    """One row for each window: the mean of its strands, whose rows follow each other."""
+    if strands == 1:
+        return rows
+    means: Rows = rows.reshape(-1, strands, rows.shape[1]).mean(axis=1, dtype=np.float32)
+    return means
+
+
 class Windows:
-    """The windows of one read: their places, and the model's output rows for those that were scored so far.
+    """The places of the windows of one read, and how many of them, from the first on, have been ``scored``."""
 
-    ``rows`` has one array of (values,) for each strand of each window: window 0 forward, window 0 reverse, window 1 …
-    """
-
-    __slots__ = ("ends", "n_fraction", "rows", "starts", "strands")
+    __slots__ = ("ends", "n_fraction", "scored", "starts")
 
     def __init__(
-        self, starts: NDArray[np.int64], ends: NDArray[np.int64], rows: list[Rows], strands: int, n_fraction: float
+        self, starts: NDArray[np.int64], ends: NDArray[np.int64], n_fraction: float, scored: int | None = None
     ) -> None:
         self.starts = starts
         self.ends = ends
-        self.rows = rows
-        self.strands = strands
         self.n_fraction = n_fraction
-
-    def means(self) -> Rows:
-        """One row for each scored window: the mean of its strands."""
-        return _window_means([self])
+        self.scored = len(starts) if scored is None else scored
 
 
-def aggregate(reads: Sequence[Windows], task: Task) -> list[Scores]:
-    """One `Scores` for each read, in order. A read without scored windows gets scores without entries."""
-    scored = [windows for windows in reads if windows.rows]
-    if not scored:
-        return [_empty(windows) for windows in reads]
-    of_windows, of_reads, offsets = _score(scored, task)
+def aggregate(reads: Sequence[Windows], rows: Rows, task: Task) -> list[Scores]:
+    """One `Scores` for each read, in order; ``rows`` is the model's output for all their scored windows.
+
+    A read without scored windows gets scores without entries.
+    """
+    scored = [read for read in reads if read.scored]
+    found = _aggregate(scored, rows, task) if scored else []
+    if len(scored) == len(reads):
+        return found
+    following = iter(found)
+    return [next(following) if read.scored else _empty(read) for read in reads]
+
+
+def _aggregate(reads: Sequence[Windows], rows: Rows, task: Task) -> list[Scores]:
+    """`aggregate` for reads that all have scored windows."""
+    of_windows = rows
+    if task.kind == "sequence-classification":
+        rows = log_probabilities(rows, task)
+        of_windows = probabilities(rows.astype(np.float64), task)
+    of_reads = of_windows
+    if len(rows) > len(reads):
+        of_reads = _read_values(reads, rows, of_windows, task)
     results = []
-    values = iter(zip(of_reads, offsets, strict=True))
-    for windows in reads:
-        if not windows.rows:
-            results.append(_empty(windows))
-            continue
-        of_read, first = next(values)
-        starts, ends, planned = windows.starts, windows.ends, len(windows.starts)
-        count = len(windows.rows) // windows.strands
-        if count < planned:
-            starts, ends = starts[:count], ends[:count]
-        rows = of_windows[first : first + count]
-        results.append(Scores(of_read, rows, starts, ends, planned, windows.n_fraction))
+    first = 0
+    for read, values in zip(reads, of_reads, strict=True):
+        count, planned = read.scored, len(read.starts)
+        end = first + count
+        starts, ends = (read.starts, read.ends) if count == planned else (read.starts[:count], read.ends[:count])
+        results.append(Scores(values, of_windows[first:end], starts, ends, planned, read.n_fraction))
+        first = end
     return results
 
 
-def _score(scored: Sequence[Windows], task: Task) -> tuple[Rows, Rows, list[int]]:
-    """Values of all windows, values of all reads, and the number of each read's first window."""
-    values = _window_means(scored)
-    counts = [len(windows.rows) // windows.strands for windows in scored]
-    offsets = [0, *accumulate(counts[:-1])]
-    of_windows = values
-    if task.kind == "sequence-classification":
-        values = log_probabilities(values, task)
-        of_windows = probabilities(values.astype(np.float64), task)
-    if len(values) == len(scored):
-        return of_windows, of_windows, offsets
-    weights = np.concatenate(
-        [(windows.ends - windows.starts)[:count] for windows, count in zip(scored, counts, strict=True)]
-    )
-    means = weighted_means(values, weights, np.array(offsets))
-    of_reads = probabilities(means, task) if of_windows is not values else means.astype(np.float32)
-    singles = np.flatnonzero(np.array(counts) == 1)
-    of_reads[singles] = of_windows[np.array(offsets)[singles]]
-    return of_windows, of_reads, offsets
+def _read_values(reads: Sequence[Windows], rows: Rows, of_windows: Rows, task: Task) -> Rows:
+    """One row for each read: the mean over its windows, or the row of its only window as it is."""
+    counts = np.array([read.scored for read in reads])
+    offsets = np.cumsum(counts) - counts
+    of_reads: Rows = of_windows[offsets]
+    several = np.flatnonzero(counts > 1)
+    weights = np.concatenate([(reads[at].ends - reads[at].starts)[: reads[at].scored] for at in several.tolist()])
+    within = np.cumsum(counts[several]) - counts[several]
+    means = weighted_means(rows[np.repeat(counts > 1, counts)], weights, within)
+    of_reads[several] = probabilities(means, task) if task.kind == "sequence-classification" else means
+    return of_reads
 
 
 def weighted_means(values: Rows, weights: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -123,15 +125,6 @@ def weighted_means(values: Rows, weights: NDArray[np.int64], offsets: NDArray[np
     totals = np.add.reduceat(values * weights[:, None].astype(np.float64), offsets, axis=0)
     result: NDArray[np.float64] = totals / np.add.reduceat(weights, offsets)[:, None]
     return result
-
-
-def _window_means(scored: Sequence[Windows]) -> Rows:
-    """One row for each window: the mean of its strands."""
-    parts = [row for windows in scored for row in windows.rows]
-    rows: Rows = np.concatenate(parts).reshape(len(parts), -1)
-    if scored[0].strands > 1:
-        rows = rows.reshape(-1, scored[0].strands, rows.shape[1]).mean(axis=1, dtype=np.float32)
-    return rows
 
 
 def _empty(windows: Windows) -> Scores:

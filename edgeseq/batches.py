@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.manifest import Input
 
-TOKENS = 32_768
-"""A batch is full at this number of tokens, padding included."""
+TOKENS = 131_072
+"""A batch is full at this number of tokens, padding included. What is done once for a batch is shared by many reads."""
 PATIENCE = 8 * TOKENS
 """A row waits for company while at most this number of tokens is added after it."""
 
 Owner = TypeVar("Owner")
+Row = bytes | NDArray[np.integer[Any]]
+"""The ids of a row: one byte each, or an array. All rows of a batch are of one kind."""
 PadSide = Literal["left", "right"]
 
 
@@ -27,12 +29,19 @@ PadSide = Literal["left", "right"]
 class Batch(Generic[Owner]):
     """Rows of ids, the owner of each, and the token length that all are padded to. No rows is a valid batch."""
 
-    rows: list[NDArray[np.integer[Any]]]
+    rows: list[Row]
     owners: list[Owner]
     length: int
 
     def input_ids(self, pad_id: int, dtype: np.dtype[Any], side: PadSide = "right") -> NDArray[Any]:
         """The ids, padded on one side: an array of (rows, length) that the caller owns."""
+        if _are_bytes(self.rows):
+            pad = bytes([pad_id])
+            if side == "right":
+                filled = b"".join([row.ljust(self.length, pad) for row in self.rows])
+            else:
+                filled = b"".join([row.rjust(self.length, pad) for row in self.rows])
+            return np.frombuffer(filled, np.uint8).reshape(len(self.rows), self.length).astype(dtype)
         ids = np.full((len(self.rows), self.length), pad_id, dtype)
         for row, values in zip(ids, self.rows, strict=True):
             if side == "right":
@@ -53,7 +62,7 @@ class _Group(Generic[Owner]):
     """Rows that wait to become a batch, and the batcher's token count when the first of them came."""
 
     born: int
-    rows: list[NDArray[np.integer[Any]]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     owners: list[Owner] = field(default_factory=list)
 
 
@@ -73,7 +82,7 @@ class Batcher(Generic[Owner]):
         self._added = 0
         self._groups: dict[int, _Group[Owner]] = {}
 
-    def add(self, ids: NDArray[np.integer[Any]], owner: Owner) -> list[Batch[Owner]]:
+    def add(self, ids: Row, owner: Owner) -> list[Batch[Owner]]:
         """The batches that this row completes: none, its own, and those of rows that waited too long."""
         length = len(ids)
         place = bisect_left(self._buckets, length)
@@ -102,3 +111,7 @@ class Batcher(Generic[Owner]):
     def _take(self, length: int) -> Batch[Owner]:
         group = self._groups.pop(length)
         return Batch(group.rows, group.owners, length)
+
+
+def _are_bytes(rows: list[Row]) -> TypeGuard[list[bytes]]:
+    return bool(rows) and isinstance(rows[0], bytes)

@@ -2,100 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.aggregate import Rows, Windows
+from edgeseq.aggregate import Windows
+from edgeseq.batches import Row
 from edgeseq.manifest import Input
-from edgeseq.normalise import n_fraction, normalise, reverse_complement
+from edgeseq.normalise import COMPLEMENTS, TABLES, UNKNOWN
 from edgeseq.read import Read
 from edgeseq.tokenizers import Tokenizer
 from edgeseq.windows import tile
 
 Ids = NDArray[np.integer[Any]]
 
-PENDING: Rows = np.empty(0, np.float32)
-"""Stands in the rows of a read for model output that has not come yet."""
 
+class EncodedRead(Windows):
+    """A read, its windows, and what it takes to encode them.
 
-class EncodedRead:
-    """A read, its windows, and the ids of any of its rows on demand.
-
-    ``windows.rows`` holds `PENDING` for each row that was asked for; ``missing`` counts those, and ``finished`` tells
-    that no more rows will be asked for. Row ``strands * window + strand`` belongs to that strand of that window.
+    ``texts`` holds one text for each strand that is scored; both run along the forward strand. ``last`` holds the ids
+    of the last window if they are known already. Row ``strands * window + strand`` belongs to that strand of that
+    window; ``first`` is the number of row 0 among the rows of all reads, and ``end`` that of the next read's row 0.
     """
 
-    __slots__ = ("_last", "_sequence", "finished", "missing", "read", "windows")
+    __slots__ = ("end", "first", "last", "read", "texts")
 
-    def __init__(self, read: Read, sequence: bytes, windows: Windows, last: Ids | None) -> None:
+    def __init__(
+        self,
+        read: Read,
+        texts: list[bytes],
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        n_fraction: float,
+        last: Ids | None = None,
+    ) -> None:
         self.read = read
-        self.windows = windows
-        self.missing = 0
-        self.finished = not len(windows.starts)
-        self._sequence = sequence
-        self._last = last
-
-    def expect(self, windows: int) -> None:
-        """Asks for the rows of all windows before number ``windows``."""
-        rows = self.windows.rows
-        self.missing = windows * self.windows.strands - len(rows)
-        rows.extend([PENDING] * self.missing)
-
-    def place(self, row: int, values: Rows) -> None:
-        """Takes the model's output for one row."""
-        self.windows.rows[row] = values
-        self.missing -= 1
-
-    def take_last(self) -> Ids | None:
-        """The ids of the last window's forward strand if they are at hand; they are handed out once."""
-        last, self._last = self._last, None
-        return last
-
-    def slices(self, first: int, last: int) -> Iterator[bytes]:
-        """The normalised bases of the rows of windows ``first`` to ``last`` (not included)."""
-        starts, ends = self.windows.starts, self.windows.ends
-        for window in range(first, last):
-            forward = self._sequence[starts[window] : ends[window]]
-            yield forward
-            if self.windows.strands == 2:
-                yield reverse_complement(forward)
+        self.texts = texts
+        self.starts = starts
+        self.ends = ends
+        self.n_fraction = n_fraction
+        self.last = last
+        self.scored = len(starts)
+        self.first = self.end = 0
 
 
 class Encoder:
-    """Encodes reads as a manifest's input section asks for. Safe to share between threads."""
+    """Encodes reads as a manifest's input section asks for. Safe to share between threads.
+
+    Where a tokenizer gives each letter one byte, normalising and encoding are one translation of the whole read.
+    """
 
     def __init__(self, spec: Input, tokenizer: Tokenizer) -> None:
         self._spec = spec
         self._tokenizer = tokenizer
-        self._strands = 2 if spec.strand == "mean" else 1
         self._tile = lru_cache(4096)(self._tile_once)
+        unknown = ord(UNKNOWN[spec.alphabet])
+        strands = [TABLES[spec.alphabet]]
+        if spec.strand == "mean":
+            strands.append(strands[0].translate(COMPLEMENTS))
+        ids = tokenizer.byte_ids
+        self._whole = ids is not None and not any(ids[letter] == ids[unknown] for letter in {*strands[0]} - {unknown})
+        if ids is not None and self._whole:
+            strands = [table.translate(ids) for table in strands]
+            unknown = ids[unknown]
+        self._strands = strands
+        self._unknown = unknown
+
+    @property
+    def strands(self) -> int:
+        """Rows for each window."""
+        return len(self._strands)
 
     def plan(self, read: Read) -> EncodedRead:
         """The read with its windows. A window too short to give any token (the last one) is left out."""
-        sequence = normalise(read.sequence, self._spec.alphabet)
-        length = len(sequence)
+        texts = [read.sequence.translate(table) for table in self._strands]
+        text = texts[0]
+        length = len(text)
         starts, ends = self._tile(length) if length <= 16 * self._spec.window else tile(length, self._spec)
-        last = None
-        if len(starts):
-            last = self._tokenizer.encode(sequence[starts[-1] : ends[-1]])
-            if not len(last):
-                starts, ends, last = starts[:-1], ends[:-1], None
-        windows = Windows(starts, ends, [], self._strands, n_fraction(sequence, self._spec.alphabet))
-        return EncodedRead(read, sequence, windows, last)
+        n_fraction = text.count(self._unknown) / length if self._unknown in text else 0.0
+        if self._whole or not length:
+            return EncodedRead(read, texts, starts, ends, n_fraction)
+        last = self._tokenizer.encode(text[starts[-1] : ends[-1]])
+        if not len(last):
+            return EncodedRead(read, texts, starts[:-1], ends[:-1], n_fraction)
+        return EncodedRead(read, texts, starts, ends, n_fraction, last)
 
-    def rows(self, encoded: EncodedRead, first: int, last: int) -> Iterator[Ids]:
-        """The ids of the rows of windows ``first`` to ``last`` (not included), in order."""
-        known = encoded.take_last() if last == len(encoded.windows.starts) and self._strands == 1 else None
-        if known is not None:
-            last -= 1
-        for bases in encoded.slices(first, last):
-            yield self._tokenizer.encode(bases)
-        if known is not None:
-            yield known
+    def rows(self, encoded: EncodedRead, first: int, end: int) -> list[Row]:
+        """The ids of the rows of windows ``first`` to ``end`` (not included), in order."""
+        texts = encoded.texts
+        if self._whole and len(texts) == len(encoded.starts) == 1:
+            return [*texts[first:end]]
+        places = zip(encoded.starts[first:end].tolist(), encoded.ends[first:end].tolist(), strict=True)
+        if len(texts) == 1:
+            parts = [texts[0][start:stop] for start, stop in places]
+        else:
+            forward, reverse = texts
+            parts = [part for start, stop in places for part in (forward[start:stop], reverse[start:stop][::-1])]
+        if self._whole:
+            return [*parts]
+        known = encoded.last if end == len(encoded.starts) and len(texts) == 1 else None
+        if known is None:
+            return [self._tokenizer.encode(part) for part in parts]
+        encoded.last = None
+        return [*[self._tokenizer.encode(part) for part in parts[:-1]], known]
 
     def _tile_once(self, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         starts, ends = tile(length, self._spec)

@@ -28,9 +28,11 @@ def _dna_table() -> bytes:
     return bytes(table)
 
 
-_TABLES = {"dna": _dna_table(), "protein": _upper_table(RESIDUES, b"X")}
-_UNKNOWN = {"dna": b"N", "protein": b"X"}
-_COMPLEMENTS = bytes.maketrans(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv", b"TGCAANYRSWMKVHDBtgcaanyrswmkvhdb")
+TABLES = {"dna": _dna_table(), "protein": _upper_table(RESIDUES, b"X")}
+"""Which letter each byte becomes: `normalise` as a table for ``bytes.translate``."""
+UNKNOWN = {"dna": b"N", "protein": b"X"}
+"""The letter for everything that is not in the alphabet."""
+COMPLEMENTS = bytes.maketrans(b"ACGTUNRYSWKMBDHVacgtunryswkmbdhv", b"TGCAANYRSWMKVHDBtgcaanyrswmkvhdb")
 
 
 def normalise(sequence: bytes, alphabet: Alphabet) -> bytes:
@@ -39,14 +41,14 @@ def normalise(sequence: bytes, alphabet: Alphabet) -> bytes:
     ``dna``: U becomes T; all but ACGT (N, IUPAC ambiguity codes, gaps, white space, damage) becomes N.
     ``protein``: all but `RESIDUES` (J, gaps, ``*``, …) becomes X. Normalising twice changes nothing more.
     """
-    return sequence.translate(_TABLES[alphabet])
+    return sequence.translate(TABLES[alphabet])
 
 
 def n_fraction(normalised: bytes, alphabet: Alphabet) -> float:
     """The share of unknown letters (N, or X of a protein) in a normalised sequence; 0 for an empty one."""
     if not normalised:
         return 0.0
-    return normalised.count(_UNKNOWN[alphabet]) / len(normalised)
+    return normalised.count(UNKNOWN[alphabet]) / len(normalised)
 
 
 def reverse_complement(sequence: bytes) -> bytes:
@@ -54,4 +56,4 @@ def reverse_complement(sequence: bytes) -> bytes:
 
     IUPAC codes are complemented, U counts as T, case is kept, and bytes that are no nucleotide code stay as they are.
     """
-    return sequence.translate(_COMPLEMENTS)[::-1]
+    return sequence.translate(COMPLEMENTS)[::-1]

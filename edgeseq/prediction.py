@@ -1,8 +1,11 @@
-"""What the runtime says about one read."""
+"""What the runtime says about one read.
+
+Named tuples: they are made by the thousand, and a tuple is made several times as fast as a frozen dataclass.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +15,7 @@ from edgeseq.read import Read
 UNCLASSIFIED = "unclassified"
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A stretch of a read, ``start`` to ``end`` in bases (half open), whose windows agree on ``label``."""
 
     start: int
@@ -22,8 +24,7 @@ class Segment:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """Aggregated model output for one read, before any decision.
 
     ``probabilities`` is float32 of shape (labels,). ``windows`` holds one row of float32 probabilities for each scored
@@ -39,8 +40,7 @@ class Scores:
     n_fraction: float
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The call for a read.
 
     ``label`` is a task label or ``unclassified``; ``score`` the probability of ``candidate``, the most probable label
@@ -55,8 +55,7 @@ class Decision:
     segments: tuple[Segment, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """A read with its scores and its decision."""
 
     read: Read

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.aggregate import Rows, aggregate
+from edgeseq.aggregate import Rows, aggregate, strand_means
 from edgeseq.bundle import Bundle, read_bundle
 from edgeseq.decide import decide
 from edgeseq.encode import EncodedRead, Encoder, Ids
@@ -33,6 +33,8 @@ from edgeseq.selftest import self_test
 from edgeseq.session import Session
 from edgeseq.tokenizers import load_tokenizer
 
+RUN_TOKENS = 16_384
+"""What a processor runs at a time, padding included: more rows than that no longer fit its caches between operators."""
 SCORED_KINDS = ("sequence-classification", "regression", "embedding")
 
 
@@ -114,17 +116,18 @@ class Scorer:
     def score_one(self, read: Read) -> Prediction:
         """The prediction for one read, in the calling thread. Raises as `score`."""
         self._check_kind()
-        collector = Collector(self.manifest.task)
-        finished = []
+        collector = Collector(self.manifest.task, self._encoder.strands)
         feed = Feed(self._encoder, self.manifest.input, threading.Event())
+        finished: list[Prediction] = []
         for parcel in feed.all_windows([read]):
-            finished += collector.take(parcel, self._work(parcel))
-        return self._finish(finished)[0]
+            finished += self._finish(*collector.take(parcel, self._work(parcel)))
+        return finished[0]
 
     def encode(self, read: Read) -> list[Ids]:
         """The token ids of all rows of a read: each strand (where the bundle scores both) of each window."""
         encoded = self._encoder.plan(read)
-        return list(self._encoder.rows(encoded, 0, len(encoded.windows.starts)))
+        rows = self._encoder.rows(encoded, 0, len(encoded.starts))
+        return [np.frombuffer(row, np.uint8) if isinstance(row, bytes) else row for row in rows]
 
     def run_ids(self, input_ids: NDArray[Any], **others: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """All outputs of the graph for a batch of ids (rows × length), padded by the caller.
@@ -142,24 +145,23 @@ class Scorer:
         feed = Feed(self._encoder, self.manifest.input, stopped)
         source: Iterable[Read | None] = with_pauses(reads) if live else reads
         parcels = feed.in_waves(source) if early_stop else feed.all_windows(source)
-        collector = Collector(self.manifest.task)
+        collector = Collector(self.manifest.task, self._encoder.strands)
         running = overlap(parcels, self._work, threads=self.threads)
         try:
             for parcel, outputs in running:
-                predictions = self._finish(collector.take(parcel, outputs))
+                predictions = self._finish(*collector.take(parcel, outputs))
                 if predictions:
                     yield predictions
         finally:
             stopped.set()
             running.close()
 
-    def _finish(self, encoded: list[EncodedRead]) -> list[Prediction]:
+    def _finish(self, encoded: list[EncodedRead], rows: Rows) -> list[Prediction]:
         task = self.manifest.task
-        scores = aggregate([one.windows for one in encoded], task)
-        return [
-            Prediction(one.read, score, decide(score, task, len(one.read.sequence)))
-            for one, score in zip(encoded, scores, strict=True)
-        ]
+        scores = aggregate(encoded, strand_means(rows, self._encoder.strands), task)
+        reads = [one.read for one in encoded]
+        decisions = decide(scores, [len(read.sequence) for read in reads], task)
+        return list(map(Prediction, reads, scores, decisions))
 
     def _work(self, parcel: Parcel) -> Rows:
         """The model's output for each row of a parcel: float32 of (rows, values)."""
@@ -170,7 +172,7 @@ class Scorer:
         inputs = {self._ids.name: batch.input_ids(self._tokenizer.pad_id, np.dtype(self._ids.dtype), side)}
         if self._mask is not None:
             inputs[self._mask.name] = batch.attention_mask(np.dtype(self._mask.dtype), side)
-        values = self._run(inputs)[self._output.name]
+        values = self._run_in_parts(inputs)
         if values.ndim == 3:
             kept = batch.attention_mask(np.dtype(np.float32), side)
             values = (values * kept[:, :, None]).sum(axis=1) / kept.sum(axis=1)[:, None]
@@ -178,6 +180,16 @@ class Scorer:
         if not np.isfinite(rows).all():
             raise EngineError(f"{self.manifest.name}: the model gave values that are not finite numbers")
         return rows
+
+    def _run_in_parts(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """The output for a batch, of which a processor gets `RUN_TOKENS` at a time and anything else all at once."""
+        rows, length = inputs[self._ids.name].shape
+        step = max(1, RUN_TOKENS // length) if self.provider == "cpu" else rows
+        parts = [
+            self._run({name: array[start : start + step] for name, array in inputs.items()})[self._output.name]
+            for start in range(0, rows, step)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         session = self._open_session()

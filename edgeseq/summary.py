@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from edgeseq.bundle import Bundle
 from edgeseq.prediction import UNCLASSIFIED, Prediction
@@ -36,17 +36,14 @@ class Summary:
         self.labels: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
 
-    def add(self, predictions: Iterable[Prediction]) -> None:
+    def add(self, predictions: Sequence[Prediction]) -> None:
         """Counts predictions."""
-        for prediction in predictions:
-            decision = prediction.decision
-            self.reads += 1
-            self.bases += len(prediction.read.sequence)
-            self.labels[decision.label] += 1
-            if decision.reason:
-                self.reasons[decision.reason] += 1
-            if decision.segments:
-                self.chimeras += 1
+        decisions = [prediction.decision for prediction in predictions]
+        self.reads += len(decisions)
+        self.bases += sum([len(prediction.read.sequence) for prediction in predictions])
+        self.labels.update([decision.label for decision in decisions])
+        self.reasons.update([decision.reason for decision in decisions if decision.reason])
+        self.chimeras += sum([1 for decision in decisions if decision.segments])
 
     def lines(self, bundle: Bundle, damaged: Sequence[str] = ()) -> Iterator[str]:
         """The table as lines of text; shares of reads with their 95 % intervals."""

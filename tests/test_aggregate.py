@@ -7,21 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeseq.aggregate import FLOOR, Rows, Windows, aggregate, log_probabilities
+from edgeseq.aggregate import FLOOR, Rows, Windows, aggregate, log_probabilities, strand_means
 from edgeseq.manifest import Task
 from edgeseq.prediction import Scores
 
 TASK = Task(kind="sequence-classification", labels=("a", "b", "other"))
 
 
-def windows(logits: list[list[float]], lengths: list[int], strands: int = 1) -> Windows:
+Scored = tuple[Windows, Rows]
+"""The windows of a read, and the model's output for them."""
+
+
+def windows(logits: list[list[float]], lengths: list[int]) -> Scored:
     ends = np.cumsum(np.array(lengths, np.int64))
-    rows: list[Rows] = [np.array(row, np.float32) for row in logits]
-    return Windows(ends - lengths, ends, rows, strands, 0.25)
+    return Windows(ends - lengths, ends, 0.25), np.array(logits, np.float32).reshape(
+        len(lengths), 3 if not logits else len(logits[0])
+    )
 
 
-def one(read: Windows, task: Task = TASK) -> Scores:
-    (scores,) = aggregate([read], task)
+def all_of(reads: list[Scored], task: Task = TASK) -> list[Scores]:
+    rows = [rows for _, rows in reads if len(rows)]
+    return aggregate([read for read, _ in reads], np.concatenate(rows) if rows else np.empty((0, 0), np.float32), task)
+
+
+def one(read: Scored, task: Task = TASK) -> Scores:
+    (scores,) = all_of([read], task)
     return scores
 
 
@@ -52,10 +62,9 @@ def test_temperature_comes_before_the_softmax() -> None:
 
 
 def test_both_strands_are_averaged_at_the_logits() -> None:
-    both = one(windows([[4.0, 0.0, 0.0], [0.0, 2.0, 0.0]], [50], strands=2))
-    mean = one(windows([[2.0, 1.0, 0.0]], [50]))
-    np.testing.assert_allclose(both.probabilities, mean.probabilities, rtol=1e-6)
-    assert len(both.windows) == 1
+    rows = np.array([[4.0, 0.0, 0.0], [0.0, 2.0, 0.0], [1.0, 1.0, 1.0], [3.0, 1.0, 1.0]], np.float32)
+    assert strand_means(rows, 2).tolist() == [[2.0, 1.0, 0.0], [2.0, 1.0, 1.0]]
+    assert strand_means(rows, 1) is rows
 
 
 def test_one_window_cannot_outvote_all_others() -> None:
@@ -83,10 +92,18 @@ def test_values_that_are_no_classes_are_averaged(kind: str) -> None:
 
 def test_a_read_without_windows_has_empty_scores_between_its_neighbours() -> None:
     full = windows([[1.0, 0.0, 0.0]], [10])
-    first, empty, last = aggregate([full, windows([], []), full], TASK)
+    first, empty, last = all_of([full, windows([], []), full])
     assert len(empty.windows) == len(empty.probabilities) == 0
     np.testing.assert_array_equal(first.probabilities, last.probabilities)
-    assert aggregate([], TASK) == []
+    assert all_of([]) == []
+
+
+def test_of_a_read_that_was_not_scored_to_its_end_the_first_windows_count() -> None:
+    _, rows = part = windows([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0]], [100, 50])
+    whole = Windows(np.array([0, 100, 150]), np.array([100, 150, 400]), 0.25, scored=2)
+    (scores,) = aggregate([whole], rows, TASK)
+    np.testing.assert_array_equal(scores.probabilities, one(part).probabilities)
+    assert (scores.starts.tolist(), scores.ends.tolist(), scores.planned) == ([0, 100], [100, 150], 3)
 
 
 @given(
@@ -102,6 +119,6 @@ def test_a_read_without_windows_has_empty_scores_between_its_neighbours() -> Non
 )
 def test_the_company_of_a_read_changes_nothing(reads: list[list[tuple[list[float], int]]]) -> None:
     several = [windows([row for row, _ in read], [length for _, length in read]) for read in reads]
-    for together, read in zip(aggregate(several, TASK), several, strict=True):
+    for together, read in zip(all_of(several), several, strict=True):
         np.testing.assert_array_equal(together.probabilities, one(read).probabilities)
         assert together.probabilities.sum() == pytest.approx(1, abs=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +34,20 @@ def test_padding_on_the_left() -> None:
     batch = Batch([ids(2), ids(4)], ["a", "b"], 4)
     assert batch.input_ids(9, np.dtype(np.int32), "left").tolist() == [[9, 9, 1, 1], [1, 1, 1, 1]]
     assert batch.attention_mask(np.dtype(np.int32), "left").tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
+
+
+@given(rows=st.lists(st.binary(min_size=1, max_size=9), min_size=1), side=st.sampled_from(["left", "right"]))
+def test_rows_of_bytes_are_as_rows_of_arrays(rows: list[bytes], side: Literal["left", "right"]) -> None:
+    arrays = [np.frombuffer(row, np.uint8) for row in rows]
+    from_bytes, from_arrays = Batch([*rows], rows, 9), Batch([*arrays], rows, 9)
+    for dtype in (np.dtype(np.int64), np.dtype(np.uint8)):
+        filled = from_bytes.input_ids(7, dtype, side)
+        assert filled.dtype == dtype
+        assert filled.flags.writeable
+        np.testing.assert_array_equal(filled, from_arrays.input_ids(7, dtype, side))
+    np.testing.assert_array_equal(
+        from_bytes.attention_mask(np.dtype(np.int64), side), from_arrays.attention_mask(np.dtype(np.int64), side)
+    )
 
 
 def test_a_batch_without_rows() -> None:

@@ -25,13 +25,14 @@ def task(**rule: object) -> Task:
 def scores(text: str, *, width: int = 100, step: int = 100, n_fraction: float = 0.0) -> Scores:
     """Windows along a read, a letter each: sure of ``a``, ``b`` or ``o``, or unsure."""
     starts = np.arange(len(text)) * step
-    rows: list[Rows] = [np.log(np.array(SURE[letter], np.float32)) for letter in text]
-    (result,) = aggregate([Windows(starts, starts + width, rows, 1, n_fraction)], task())
+    rows: Rows = np.log(np.array([SURE[letter] for letter in text], np.float32))
+    (result,) = aggregate([Windows(starts, starts + width, n_fraction)], rows, task())
     return result
 
 
 def called(text: str, length: int = 1000, n_fraction: float = 0.0, **rule: object) -> Decision:
-    return decide(scores(text, n_fraction=n_fraction), task(**rule), length)
+    (decision,) = decide([scores(text, n_fraction=n_fraction)], [length], task(**rule))
+    return decision
 
 
 def test_the_most_probable_label_is_called() -> None:
@@ -71,8 +72,19 @@ def test_limits_belong_to_what_they_allow(text: str, length: int, n_fraction: fl
 
 def test_a_regression_has_a_value_and_no_label() -> None:
     values = Task(kind="regression")
-    (score,) = aggregate([Windows(np.zeros(1, np.int64), np.full(1, 9), [np.array([2.5], np.float32)], 1, 0.0)], values)
-    assert decide(score, values, 9) == Decision("", 2.5, "")
+    read = Windows(np.zeros(1, np.int64), np.full(1, 9), 0.0)
+    scored = aggregate([read], np.array([[2.5]], np.float32), values)
+    assert decide(scored, [9], values) == [Decision("", 2.5, "")]
+
+
+def test_reads_are_decided_on_alone() -> None:
+    several = [scores(text) for text in ("aaaabbbb", "", "?", "b", "", "ooo")]
+    rule = task(minimum_score=0.6, minimum_length=100)
+    together = decide(several, [800, 0, 100, 99, 200, 300], rule)
+    assert [decision.reason for decision in together] == ["score", "empty", "score", "short", "empty", ""]
+    assert together == [
+        decide([one], [length], rule)[0] for one, length in zip(several, [800, 0, 100, 99, 200, 300], strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -146,12 +158,12 @@ def test_what_is_settled_stays(first: list[list[float]], rest: list[list[float]]
     rule = task(minimum_score=limit)
     if sharp:
         first = [[abs(value) + 15, value, value] for value, *_ in first]
-    logits = [np.array(values, np.float32) for values in first + rest]
+    logits = np.array(first + rest, np.float32)
     starts = np.arange(len(logits)) * 50
-    read = Windows(starts, starts + 50, logits, 1, 0.0)
-    part = Windows(starts, starts + 50, logits[: len(first)], 1, 0.0)
-    logs = log_probabilities(part.means(), rule)
+    read = Windows(starts, starts + 50, 0.0)
+    part = Windows(starts, starts + 50, 0.0, scored=len(first))
+    logs = log_probabilities(logits[: len(first)], rule)
     if settled(logs, np.full(len(logits), 50), rule):
-        (whole,), (early,) = aggregate([read], rule), aggregate([part], rule)
-        complete, stopped = decide(whole, rule, 999), decide(early, rule, 999)
+        scored = aggregate([read, part], np.concatenate([logits, logits[: len(first)]]), rule)
+        complete, stopped = decide(scored, [999, 999], rule)
         assert (complete.label, complete.reason) == (stopped.label, stopped.reason)

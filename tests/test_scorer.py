@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tiny_bundle import tiny_bundle
 
 import edgeseq
+from edgeseq.batches import TOKENS
 from edgeseq.bundle import Bundle, read_bundle
 from edgeseq.errors import EngineError, ReadError, UsageError
 from edgeseq.manifest import Abstention, Tensor
@@ -245,7 +246,7 @@ def test_reading_waits_for_a_slow_engine(path: Path) -> None:
     running = scorer.score_batches(counted())
     starter = threading.Thread(target=lambda: next(running))
     starter.start()
-    rows_in_a_batch, ahead = 32_768 // 64, 4
+    rows_in_a_batch, ahead = TOKENS // 64, 4
     threading.Event().wait(0.3)
     assert drawn <= (ahead + 2) * rows_in_a_batch
     gate.set()

@@ -33,6 +33,12 @@ class Tokenizer(Protocol):
     """Where the published tokenizer puts padding."""
 
     @property
+    def byte_ids(self) -> bytes | None:
+        """The id of each of the 256 bytes, where a row of ASCII is just that and ids are bytes: `encode` as a table for
+        ``bytes.translate``. ``None`` where a row is anything else."""
+        ...
+
+    @property
     def bases_per_token(self) -> float:
         """Bases (residues) in a typical token; `token_count` has the bound."""
         ...

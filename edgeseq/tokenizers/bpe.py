@@ -22,6 +22,8 @@ class BpeTokenizer:
     added token ``[PAD]`` or ``<pad>`` is taken. ``truncation``, where present, cuts rows. The ids are int32.
     """
 
+    byte_ids = None
+
     def __init__(self, spec: Mapping[str, object]) -> None:
         try:
             from tokenizers import Tokenizer

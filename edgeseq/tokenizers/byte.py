@@ -35,6 +35,7 @@ class ByteTokenizer:
             raise TokenizerError(f"tokenizer specification: 'vocabulary_size' is above {_LARGEST}, or an id above 255")
         self.pad_id = self._frame.pad
         self.pad_side = self._frame.pad_side
+        self.byte_ids = bytes(range(256)) if self._frame.empty else None
 
     def encode(self, sequence: bytes) -> Ids:
         """The bytes of one window, special tokens included, of shape (tokens,)."""

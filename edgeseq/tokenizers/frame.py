@@ -80,6 +80,11 @@ class Frame:
         return len(self.prefix) + len(self.suffix)
 
     @property
+    def empty(self) -> bool:
+        """Whether a row is its tokens and nothing else: nothing is added, cut off or looked for in the text."""
+        return not (self.added or self.special) and self.max_length is None and self.piece is None
+
+    @property
     def ids(self) -> frozenset[int]:
         """Every id that the frame can put into a row."""
         return frozenset((self.pad, *self.prefix, *self.suffix, *self.special.values()))

@@ -42,6 +42,7 @@ class NucleotideTokenizer:
         self._ignored = self._ignore.encode()
         self.pad_id = self._frame.pad
         self.pad_side = self._frame.pad_side
+        self.byte_ids = self._bytes if self._bytes and self._frame.empty and not self._ignore else None
 
     def encode(self, sequence: bytes) -> Ids:
         """The ids of one window, special tokens included, of shape (tokens,)."""

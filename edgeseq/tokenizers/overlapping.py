@@ -33,6 +33,7 @@ class OverlappingKmerTokenizer:
     """
 
     bases_per_token = 1.0
+    byte_ids = None
 
     def __init__(self, fields: Fields) -> None:
         self._frame = Frame.read(fields)

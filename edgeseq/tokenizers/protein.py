@@ -24,6 +24,7 @@ class ProteinTokenizer:
     """
 
     bases_per_token = 1.0
+    byte_ids = None
 
     def __init__(self, spec: Mapping[str, object]) -> None:
         fields = Fields(spec)

@@ -30,6 +30,8 @@ class TiledKmerTokenizer:
     ids are int32.
     """
 
+    byte_ids = None
+
     def __init__(self, fields: Fields) -> None:
         self._frame = Frame.read(fields)
         self._kmers = Kmers.read(fields)
