@@ -18,7 +18,7 @@ from export.dataset import Mixture, Sampler
 from export.genomes import OTHER
 from export.simulate import PAD
 
-FALSE_VIRUS = 0.0004
+FALSE_VIRUS = 0.001
 """Share of held-out background reads that may be called a virus."""
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 MINIMUM_LENGTH = 200

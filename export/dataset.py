@@ -127,6 +127,8 @@ class Sampler:
     class_weights: NDArray[np.float64]
     profile: ErrorProfile = field(default_factory=ErrorProfile)
     mixture: Mixture = field(default_factory=Mixture)
+    shortest: float = 0.55
+    """Smallest share of a row that its source sequence is drawn to fill."""
 
     def _rows(
         self,
@@ -141,7 +143,7 @@ class Sampler:
 
     def lengths(self, rng: np.random.Generator, count: int, width: int) -> NDArray[np.int64]:
         """Window lengths that a row of ``width`` holds: most fill it, some do not."""
-        low = max(150, int(width * 0.55))
+        low = max(130 if self.shortest < 0.5 else 150, int(width * self.shortest))
         return np.where(rng.random(count) < 0.35, width, rng.integers(low, width + 1, count)).astype(np.int64)
 
     def batch(self, rng: np.random.Generator, rows: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -25,6 +25,17 @@ ADAPTERS = (
     "ACTTGCCTGTCGCTCTATCTTC",
 )
 """Published sequencing adapters, a barcode flank, a poly-A tail and the PCR tails of the vendor's kits."""
+FLANKS = (
+    *ADAPTERS,
+    "GCTTGGGTGTTTAACC",
+    "GTTTTCGCATTTATCGTGAAACGCTTTCGCGTTTTTCGTGCGCCGCTTCA",
+    "TGAAGCGGCGCACGAAAAACGCGAAAGCGTTTCACGATAAATGCGAAAAC",
+    "GGTTAAACACCCAAGC",
+    "ATTGCTAAGGTTAA",
+    "CAGCACCT",
+    "AGGTGCTG",
+)
+"""The same, and what stands beside the barcodes of the rapid and native kits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,13 @@ class ErrorProfile:
     """Each further base of a homopolymer run multiplies its indel rate by 1 + this, up to a run of six."""
     adapter: float = 0.45
     """Share of read ends that carry adapter or barcode sequence of 12 to 70 b."""
+    adapters: tuple[str, ...] = ADAPTERS
+    """Known sequence that an end may begin with."""
+    longest_end: int = 40
+    """Longest random part (barcode, primer) of an end, in bases."""
+    terminal: float = 0.0
+    """Share of reads that begin or end where their record does, as full-length amplicons and segments do. A uniform
+    start hardly ever reaches the ends of short records."""
     unknown: float = 0.01
     """Share of reads with a few N."""
     diverged: float = 0.0
@@ -111,15 +129,18 @@ def mutate(
     return mutated, np.repeat(owner, copies)
 
 
-def _ends(rng: np.random.Generator, reads: int, share: float) -> list[NDArray[np.uint8]]:
+def _ends(rng: np.random.Generator, reads: int, share: float, profile: ErrorProfile) -> list[NDArray[np.uint8]]:
     """Adapter-like sequence for one end of each read; empty where the read has none."""
     table = np.full(256, UNKNOWN, np.uint8)
     table[[65, 67, 71, 84]] = [0, 1, 2, 3]
-    known = [table[np.frombuffer(adapter.encode(), np.uint8)] for adapter in ADAPTERS]
+    known = [table[np.frombuffer(adapter.encode(), np.uint8)] for adapter in profile.adapters]
     empty = np.empty(0, np.uint8)
     ends = []
     for carries, which, extra in zip(
-        rng.random(reads) < share, rng.integers(0, len(known) + 2, reads), rng.integers(8, 41, reads), strict=True
+        rng.random(reads) < share,
+        rng.integers(0, len(known) + 2, reads),
+        rng.integers(8, profile.longest_end + 1, reads),
+        strict=True,
     ):
         if not carries:
             ends.append(empty)
@@ -146,7 +167,11 @@ def reads(
     count = len(records)
     available = sources.lengths[records]
     span = np.minimum(lengths, available)
-    first = sources.starts[records] + (rng.random(count) * (available - span + 1)).astype(np.int64)
+    offset = (rng.random(count) * (available - span + 1)).astype(np.int64)
+    if profile.terminal > 0:
+        at_end = rng.random(count) < profile.terminal
+        offset = np.where(at_end, np.where(rng.random(count) < 0.5, 0, available - span), offset)
+    first = sources.starts[records] + offset
     owner = np.repeat(np.arange(count, dtype=np.int32), span)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(span) - span, span)
     reverse = (rng.random(count) < 0.5)[owner]
@@ -188,8 +213,8 @@ def _lay_out(
     profile: ErrorProfile,
 ) -> NDArray[np.uint8]:
     """Rows of ``width`` with adapter-like ends around the reads, cut on the right."""
-    heads = _ends(rng, count, profile.adapter)
-    tails = _ends(rng, count, profile.adapter * 0.7)
+    heads = _ends(rng, count, profile.adapter, profile)
+    tails = _ends(rng, count, profile.adapter * 0.7, profile)
     rows = np.full((count, width), PAD, np.uint8)
     body = np.bincount(owner, minlength=count)
     begin = np.array([len(head) for head in heads])

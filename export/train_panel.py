@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,15 @@ from export.measure import calibration
 from export.panel import Panel, prepare
 from export.seed_graph import OPSET, seed_graph
 from export.seeds import Seed
-from export.simulate import ErrorProfile
+from export.simulate import FLANKS, ErrorProfile
 from export.train import Plan, train
 
 BUCKETS = (256, 320, 384, 448, 512, 640, 768, 896, 1024)
 TOKENIZER: dict[str, Any] = {"type": "nucleotide", "vocabulary": {"A": 0, "C": 1, "G": 2, "T": 3, "N": 4}, "pad": 5}
 TRAINING_PROFILE = ErrorProfile()
+REFINING_PROFILE = ErrorProfile(adapter=0.85, adapters=FLANKS, longest_end=90, terminal=0.35)
+"""For the second, shorter phase: short inserts between long ends, as in barcoded libraries, many from the ends of a segment."""
+REFINING_SHORTEST = 0.4
 TOLERANCE = 1e-4
 
 
@@ -56,6 +59,35 @@ class Shape:
     def build(self, labels: int) -> SeedNet:
         seeds = tuple(Seed(pattern, rows) for pattern, rows in zip(self.patterns, self.rows, strict=True))
         return SeedNet(seeds, self.width, self.channels, labels, hidden=self.hidden)
+
+
+def refining_plan(plan: Plan) -> Plan:
+    """A quarter of the steps, at half the learning rates."""
+    return replace(
+        plan,
+        steps=max(1, plan.steps // 4),
+        seed=plan.seed + 1000,
+        table_rate=plan.table_rate * 0.5,
+        dense_rate=plan.dense_rate * 0.5,
+    )
+
+
+def fit(net: SeedNet, panel: Panel, plan: Plan, work: Path, progress: Callable[[str, int, int], None]) -> None:
+    """Both phases of training, in place; each resumes from its own checkpoint in ``work``."""
+    train(
+        net,
+        panel.sampler("train", TRAINING_PROFILE),
+        plan,
+        work / "training.pt",
+        lambda step, total, _: progress("training", step, total),
+    )
+    train(
+        net,
+        replace(panel.sampler("train", REFINING_PROFILE), shortest=REFINING_SHORTEST),
+        refining_plan(plan),
+        work / "refining.pt",
+        lambda step, total, _: progress("refining", step, total),
+    )
 
 
 def sha256_of(paths: Iterable[Path]) -> str:
@@ -142,14 +174,7 @@ def train_panel(
         (work / "data.json").write_text(json.dumps(panel.report, indent=1))
         torch.manual_seed(plan.seed)
         net = shape.build(len(panel.labels))
-        training = bars.add_task("training", total=plan.steps)
-        train(
-            net,
-            panel.sampler("train", TRAINING_PROFILE),
-            plan,
-            work / "training.pt",
-            lambda step, _, loss: bars.update(training, completed=step, description=f"training, loss {loss:.3f}"),
-        )
+        fit(net, panel, plan, work, progress)
         net.eval()
     return pack_panel(panel, net, data, output, reads=reads, plan=plan, shape=shape, name=name, version=version)
 
@@ -178,6 +203,7 @@ def pack_panel(
         "plan": asdict(plan),
         "shape": asdict(shape),
         "training errors": asdict(TRAINING_PROFILE),
+        "refining errors": asdict(REFINING_PROFILE),
         "tools": {
             "torch": torch.__version__,
             "onnx": onnx.__version__,
