@@ -115,7 +115,7 @@ def train_panel_command(
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The seed that the panel was trained with.")
 def demo_reads_command(data: Path, output: Path, reads: tuple[Path, ...], seed: int) -> None:
-    """Simulate the reads that `edgeseq demo` scores, from records that the panel's training held out.
+    """Simulate the reads that `edgeseq demo` scores, from the genomes that train the panel.
 
     \b
     Example:

@@ -1,5 +1,7 @@
-"""The reads that ``edgeseq demo`` scores: simulated from held-out records, with their truth in the header. gzip,
-FASTQ."""
+"""The reads that ``edgeseq demo`` scores: simulated, with their truth in the header. gzip, FASTQ.
+
+They come from training genomes: they show what edgeseq does and are no evidence of how well.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,15 @@ def write_demo_reads(panel: Panel, output: Path, *, per_class: int = 12, backgro
     Base qualities are constant per read, from its simulated error rate.
     """
     rng = np.random.default_rng(seed)
-    held = panel.sampler("held")
+    panel_reads = panel.sampler("train")
     records: list[bytes] = []
     for label in panel.labels:
-        sources, weights = held.background if label == OTHER else held.classes[label]
+        sources, weights = panel_reads.background if label == OTHER else panel_reads.classes[label]
         count = background if label == OTHER else per_class
         lengths = rng.integers(300, 1501, count)
-        rates = error_rates(rng, count, replace(held.profile))
+        rates = error_rates(rng, count, replace(panel_reads.profile))
         chosen = rng.choice(len(weights), count, p=weights)
-        rows = reads(rng, sources, chosen, lengths, 1536, held.profile, rates=rates)
+        rows = reads(rng, sources, chosen, lengths, 1536, panel_reads.profile, rates=rates)
         for row, rate in zip(rows, rates, strict=True):
             codes = row[row != PAD]
             if len(codes) < MINIMUM_LENGTH:

@@ -41,7 +41,7 @@ BUCKETS = (256, 320, 384, 448, 512, 640, 768, 896, 1024)
 TOKENIZER: dict[str, Any] = {"type": "nucleotide", "vocabulary": {"A": 0, "C": 1, "G": 2, "T": 3, "N": 4}, "pad": 5}
 TRAINING_PROFILE = ErrorProfile()
 REFINING_PROFILE = ErrorProfile(adapter=0.85, adapters=FLANKS, longest_end=90, terminal=0.35)
-"""For the second, shorter phase: short inserts between long ends, as in barcoded libraries, many from the ends of a segment."""
+"""For the second, shorter phase: short inserts between long ends, many from the ends of a segment."""
 REFINING_SHORTEST = 0.4
 TOLERANCE = 1e-4
 
