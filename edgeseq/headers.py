@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 
-from edgeseq.read import Header
+from edgeseq.header import Header
 
 _RUN = r"[0-9a-f]{40}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _TAG = re.compile(r"([A-Za-z][A-Za-z0-9]):([AifZHB]):(.*)", re.DOTALL)
@@ -26,7 +26,7 @@ _KIT_BARCODE = re.compile(r".*?(barcode\d+[a-z]?|unclassified)", re.IGNORECASE)
 _OUTPUT = re.compile(r"(?:(?:fastq|fasta|bam|sam|reads)_)?(?:pass|fail|skip)", re.IGNORECASE)
 _FREE_TEXT = frozenset({"sample_id", "sampleid", "protocol_group_id", "experiment_id", "barcode_alias", "DS", "CO"})
 """Keys whose values may hold spaces."""
-_BARCODE_PAIR = re.compile(rb" barcode=([!-~]*)(?![^ ])")
+_VISIBLE = re.compile(rb"[!-~]+")
 _BARCODE_TAG = re.compile(rb"\tBC:Z:([!-~]+)(?![^\t])")
 _GROUP_TAG = re.compile(rb"\tRG:Z:([!-~]+)(?![^\t])")
 _MODEL = ("basecall_model_version_id", "basecall_model", "model_version_id")
@@ -46,11 +46,13 @@ def barcode(description: bytes, source: str = "") -> str:
     """``parse_header(description, source=source).barcode``, without parsing headers that are easy to see through."""
     if folder := folder_barcode(source):
         return folder
-    if pairs := description.count(b"barcode="):
-        values = _BARCODE_PAIR.findall(b" " + description)
-        given = [value for value in values if value]
-        if given and len(values) == pairs and b"\t" not in description:
-            return _plain_barcode(given[-1].decode())
+    if (pair := description.rfind(b"barcode=")) >= 0:
+        value, _, _ = description[pair + 8 :].partition(b" ")
+        found = (
+            _given_barcode(value) if description[pair - 1 : pair] in (b" ", b"") and b"\t" not in description else ""
+        )
+        if found:
+            return found
     elif tags := description.count(b"BC"):
         if tags == 1 and (tag := _BARCODE_TAG.search(b"\t" + description)):
             return _plain_barcode(tag[1].decode())
@@ -145,6 +147,12 @@ def _read_group(name: str) -> tuple[str, str, str]:
 @lru_cache(maxsize=1024)
 def _is_key(name: str) -> bool:
     return _KEY.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def _given_barcode(value: bytes) -> str:
+    """What ``barcode=value`` names; an empty string for a value that not every reading of a header agrees on."""
+    return _plain_barcode(value.decode()) if _VISIBLE.fullmatch(value) else ""
 
 
 def _keep(found: dict[str, str], key: str, value: str) -> None:

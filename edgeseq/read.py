@@ -1,35 +1,11 @@
-"""One sequencing read, and what its header said."""
+"""One sequencing read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from edgeseq.header import Header
+from edgeseq.headers import barcode, parse_header
 
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A read header, whichever dialect it was written in.
-
-    Fields that the header does not give are empty strings, ``None`` or an empty mapping.
-    """
-
-    run: str = ""
-    """Acquisition id: 40 hex digits in old files, a UUID in new ones."""
-    channel: int | None = None
-    number: int | None = None
-    """The read's number within its channel (``read=``, ``rn:i``)."""
-    start_time: str = ""
-    """As written; ISO 8601."""
-    barcode: str = ""
-    parent: str = ""
-    """Id of the read that this one was split from (``parent_read_id``, ``pi:Z``), where it is another read."""
-    flow_cell: str = ""
-    sample: str = ""
-    model: str = ""
-    """Basecalling model."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """Every ``key=value`` or ``XX:T:value`` of the header, as text; of a key that occurs twice, the last value that is
-    not empty."""
+__all__ = ["Header", "Read"]
 
 
 class Read:
@@ -73,8 +49,6 @@ class Read:
     def header(self) -> Header:
         """The parsed header."""
         if self._header is None:
-            from edgeseq.headers import parse_header
-
             self._header = parse_header(self.description, source=self.source, read_id=self.id)
         return self._header
 
@@ -83,6 +57,4 @@ class Read:
         """`header.barcode`, mostly without parsing the rest of the header."""
         if self._header is not None:
             return self._header.barcode
-        from edgeseq.headers import barcode
-
         return barcode(self.description, self.source)

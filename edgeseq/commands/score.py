@@ -16,6 +16,7 @@ from edgeseq.errors import NotReadsError, ReadError, UsageError
 from edgeseq.inputs import STDIN, Inputs
 from edgeseq.interrupts import Interrupts
 from edgeseq.progress import ProgressBar
+from edgeseq.throughput import favoured
 
 if TYPE_CHECKING:
     from edgeseq.scorer import Scorer
@@ -96,7 +97,7 @@ def command(
             sinks = _open_sinks(scorer, kind, output, per_window, split, paths)
             bar = ProgressBar(source.size, wanted=not no_progress)
             try:
-                with bar:
+                with bar, favoured():
                     _run(scorer, source, sinks, summary, interrupts, bar, early_stop)
                 code = 1 if damaged else 0
             except KeyboardInterrupt:
