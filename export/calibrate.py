@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,8 +19,8 @@ from export.dataset import Mixture, Sampler
 from export.genomes import OTHER
 from export.simulate import PAD
 
-FALSE_VIRUS = 0.001
-"""Share of held-out background reads that may be called a virus."""
+FALSE_VIRUS = 0.0015
+"""Share of held-out background reads that may be called a virus: half of what the panel is allowed on real ones."""
 LETTERS = np.frombuffer(b"ACGTN", np.uint8)
 MINIMUM_LENGTH = 200
 MAXIMUM_N = 0.2
@@ -95,10 +96,15 @@ def thresholds(predictions: list[Prediction], labels: tuple[str, ...]) -> Absten
     for label in labels[:-1]:
         mine = _cut(scores[candidates == label], max(1, allowed // 4))
         if mine > common:
-            own[label] = round(mine, 4)
+            own[label] = _up(mine)
     return Abstention(
-        minimum_score=round(common, 4), thresholds=own, minimum_length=MINIMUM_LENGTH, maximum_n_fraction=MAXIMUM_N
+        minimum_score=_up(common), thresholds=own, minimum_length=MINIMUM_LENGTH, maximum_n_fraction=MAXIMUM_N
     )
+
+
+def _up(threshold: float) -> float:
+    """The threshold to four digits, never lower."""
+    return math.ceil(threshold * 1e4) / 1e4
 
 
 def _cut(scores: NDArray[np.float64], allowed: int) -> float:

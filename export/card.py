@@ -9,6 +9,15 @@ from typing import Any
 from edgeseq.manifest import Manifest
 from export.genomes import OTHER
 
+FRESH = """\
+The card's simulated reads are fresh, but they come from the held-out records that temperature and thresholds were
+fitted on, and some labels have only two or three of those.
+"""
+LOWER_BOUND = """\
+The search for such genomes is a lower bound: of a virus with many nearly identical genomes the reads spread over all
+of them, and the consensus is short. Read the figures on real reads as figures on known strains.
+"""
+
 
 def _share(interval: Iterable[float]) -> str:
     share, low, high = interval
@@ -92,6 +101,7 @@ def _data(report: dict[str, Any]) -> list[str]:
                 for row in data["classes"]
             ],
         ),
+        FRESH,
         f"Records refused by the label check (alignment): {len(data['refused'])}.\n",
     ]
     if data["dropped"]:
@@ -106,6 +116,8 @@ def _data(report: dict[str, Any]) -> list[str]:
                 [(row["label"], row["before"], row["after"], row["dropped from identity"]) for row in data["dropped"]],
             ),
         ]
+    if report["real"]:
+        parts.append(LOWER_BOUND)
     for name, lineage in data["hold_out"].items():
         parts.append(
             f"Left out on purpose: {name} ({len(lineage['records'])} records, nearest label {lineage['expected']}).\n"

@@ -101,15 +101,18 @@ def train(
     state: Path,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> None:
-    """Trains ``net`` in place. ``state`` is the checkpoint: read when it exists, rewritten as training goes on.
+    """Trains ``net`` in place.
 
-    ``progress`` is called with the step, the number of steps and the smoothed loss.
+    ``state`` is the checkpoint: read when it exists, rewritten as training goes on. ``progress`` is called with the
+    step, the number of steps and the smoothed loss. Raises ValueError for a checkpoint of another plan.
     """
     adam = optimiser(net, plan)
     first = 0
     smooth = float("nan")
     if state.exists():
         saved = torch.load(state, weights_only=True)
+        if saved.get("plan", repr(plan)) != repr(plan):
+            raise ValueError(f"{state} belongs to another plan: {saved['plan']}; name an empty work folder")
         net.load_state_dict(saved["net"])
         adam.load_state_dict(saved["adam"])
         first, smooth = int(saved["step"]), float(saved["loss"])
@@ -126,7 +129,16 @@ def train(
         smooth = value if smooth != smooth else 0.98 * smooth + 0.02 * value
         if (step + 1) % plan.checkpoint_every == 0 or step + 1 == plan.steps:
             partial = state.with_suffix(".partial")
-            torch.save({"net": net.state_dict(), "adam": adam.state_dict(), "step": step + 1, "loss": smooth}, partial)
+            torch.save(
+                {
+                    "net": net.state_dict(),
+                    "adam": adam.state_dict(),
+                    "step": step + 1,
+                    "loss": smooth,
+                    "plan": repr(plan),
+                },
+                partial,
+            )
             partial.replace(state)
         if progress is not None:
             progress(step + 1, plan.steps, smooth)
