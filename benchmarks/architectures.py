@@ -2,8 +2,9 @@
 
     python benchmarks/architectures.py --data ../shared/data --minutes 7 conv k11 codon10 both hybrid
 
-One thread, simulation included. Judged on simulated windows of held-out clusters, never on real
-reads: MCC without abstention, and the share of virus windows given the right label at the threshold where 0.3 % of the background is called a virus.
+One thread, simulation included. Judged on simulated windows of held-out clusters, never on real reads: MCC without
+abstention, and the share of virus windows given the right label at the threshold where 0.3 % of the background is
+called a virus.
 """
 
 from __future__ import annotations
@@ -86,9 +87,7 @@ def main() -> None:
     torch.set_num_threads(1)
     panel = prepare(options.data, seed=options.seed, progress=lambda *_: None)
     held, train = panel.sampler("held"), panel.sampler("train")
-    print(
-        "| net | parameters | MACs per base | windows | MCC 256 / 512 / 1024 b | right at 0.3 % false, 256 / 512 / 1024 b |"
-    )
+    print("| net | parameters | MACs per base | windows | MCC at 256 / 512 / 1024 b | right at 0.3 % false calls |")
     print("|---|---|---|---|---|---|")
     for name in options.nets:
         torch.manual_seed(options.seed)
