@@ -14,7 +14,7 @@ from export.calibrate import FALSE_VIRUS, KINDS, MINIMUM_LENGTH, held_reads, tem
 
 LABELS = ("zika", "rubella", "other")
 ALLOWED = 20
-READS = round(ALLOWED / FALSE_VIRUS)
+READS = math.ceil(ALLOWED / FALSE_VIRUS)
 """Background reads, of which `ALLOWED` may be called a virus."""
 
 

@@ -83,7 +83,13 @@ def test_a_finished_run_is_read_and_not_trained_again(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tmp_path / "state.pt"
-    train(net(), toy_sampler(), replace(PLAN, steps=5), state)
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(net(), toy_sampler(), PLAN, state, stop)
     before = state.read_bytes()
 
     def torn(content: object, path: Path) -> None:
@@ -94,6 +100,13 @@ def test_a_checkpoint_that_fails_leaves_the_one_before(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="no space"):
         train(net(), toy_sampler(), PLAN, state)
     assert state.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
+    state = tmp_path / "state.pt"
+    train(net(), toy_sampler(), replace(PLAN, steps=5), state)
+    with pytest.raises(ValueError, match="belongs to another plan"):
+        train(net(), toy_sampler(), PLAN, state)
 
 
 def test_training_learns_what_the_labels_mean(tmp_path: Path) -> None:
