@@ -157,7 +157,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 @contextmanager
 def a_small_disk() -> Iterator[None]:
-    """No file of this process can grow beyond 1000 bytes, the test runner's own log among them: only inside the block."""
+    """No file of this process can grow beyond 1000 bytes, not even the test runner's log: only inside the block."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
@@ -247,12 +247,12 @@ def test_labels_never_leave_the_folder(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*.gz")) == ["..%2Fup.fastq.gz"]
 
 
-def test_a_split_on_a_full_disk(tmp_path: Path, a_small_disk: None) -> None:
+def test_a_split_on_a_full_disk(tmp_path: Path) -> None:
     sink = SplitSink(tmp_path, TASK)
     random = np.random.default_rng(1)
     letters = random.choice(list(b"ACGT"), 20_000).astype(np.uint8).tobytes()
-    sink.write(prediction(Read("r", letters, b"I" * 20_000)))
-    with pytest.raises(SinkError, match=r"a\.fastq\.gz: cannot be written"):
+    with a_small_disk(), pytest.raises(SinkError, match=r"a\.fastq\.gz: cannot be written"):
+        sink.write(prediction(Read("r", letters, b"I" * 20_000)))
         sink.commit()
     sink.abandon()
     assert list(tmp_path.glob("*.gz*")) == []
