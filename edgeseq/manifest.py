@@ -66,7 +66,8 @@ class Input:
     """A last window shorter than this is not scored on its own: it is joined to the window before it, whose start moves
     back so that the last ``window`` bases of the read are seen."""
     strand: Strand = "forward"
-    """``mean``: logits of both strands are averaged. ``equivariant``: the graph gives both strands the same logits."""
+    """``mean``: logits of both strands are averaged. ``equivariant``: the graph is built to treat both
+    strands alike, and one is scored; how far they agree is for the model card to say."""
     buckets: tuple[int, ...] = ()
     """Token lengths that rows are padded to, ascending; the last holds a full window. Empty: no padding, one row a
     batch."""

@@ -349,10 +349,6 @@ def test_bench_measures(run_edgeseq: RunEdgeseq, bundle_path: Path) -> None:
 
 
 def test_the_demo_calls_its_own_reads(run_edgeseq: RunEdgeseq) -> None:
-    from importlib import resources
-
-    if not (resources.files("edgeseq") / "panel.edgeseq").is_file():
-        pytest.skip("the embedded panel is not made yet: python -m export train-panel")
     done = run_edgeseq("demo")
     assert done.code == 0
     header, *table = done.out.splitlines()
