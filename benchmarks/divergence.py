@@ -100,7 +100,7 @@ def minimap_settings(work: Path, panel: Panel, reads: Reads) -> list[Setting]:
 
 def known(panel: Panel) -> dict[str, list[Any]]:
     """The genomes that the peers may know: all but the held-out lineages and the background that is tested."""
-    genomes = {split.label: [*split.train, *split.held] for split in panel.splits}
+    genomes = {split.label: [*split.train, *split.tuned, *split.held] for split in panel.splits}
     return {**genomes, OTHER: [*panel.background.train, *panel.outside.train]}
 
 

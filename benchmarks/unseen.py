@@ -71,7 +71,7 @@ def simulate(panel: Panel, lineages: Mapping[str, str], each: int, background: i
     and inside a lineage, records weigh by length. Viruses outside the panel are ``each`` reads more.
     """
     random = np.random.default_rng(seed)
-    remaining = {split.label: [*split.train, *split.held] for split in panel.splits}
+    remaining = {split.label: [*split.train, *split.tuned, *split.held] for split in panel.splits}
     controls = {f"{label} (known)": label for label in dict.fromkeys(lineages.values())}
     sources: dict[str, list[tuple[Sequence[Genome], int]]] = {
         **{name: [(panel.taken[name], each)] for name in lineages},

@@ -30,12 +30,16 @@ class Pool(nn.Module):
         self.first = nn.Linear(2 * channels, hidden)
         self.second = nn.Linear(hidden, labels)
 
-    def forward(self, features: Tensor, known: Tensor) -> Tensor:
-        """``features`` (batch × blocks × channels), not negative; ``known`` (batch × blocks)."""
+    @staticmethod
+    def pooled(features: Tensor, known: Tensor) -> Tensor:
+        """What the head sees of ``features`` (batch × blocks × channels), not negative, in ``known`` blocks (batch ×
+        blocks): (batch × 2·channels)."""
         total = (features * known[:, :, None]).sum(1)
         count = known.sum(1, keepdim=True).clamp(min=1.0)
-        pooled = torch.cat([total / count, total / count.sqrt() / 4.0], 1)
-        return self.second(torch.relu(self.first(torch.sqrt(pooled + 1e-4))))
+        return torch.sqrt(torch.cat([total / count, total / count.sqrt() / 4.0], 1) + 1e-4)
+
+    def forward(self, features: Tensor, known: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(self.pooled(features, known))))
 
 
 class SeedNet(nn.Module):
@@ -80,7 +84,8 @@ class SeedNet(nn.Module):
             sums.append(table(rows).view(batch, -1, self.width))
         return torch.cat(sums, 2) if len(sums) > 1 else sums[0]
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def block_features(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """What is pooled, (batch × blocks × channels), and which blocks are (batch × blocks)."""
         sums = self.block_sums(codes)
         following = nn.functional.pad(sums[:, 1:], (0, 0, 0, 1))
         preceding = nn.functional.pad(sums[:, :-1], (0, 0, 1, 0))
@@ -90,7 +95,10 @@ class SeedNet(nn.Module):
         if self.context is not None:
             masked = (features * known[:, :, None]).transpose(1, 2)
             features = torch.relu(self.context(torch.sqrt(masked + 1e-4) - 0.01)).square().transpose(1, 2)
-        return self.pool(features, known)
+        return features, known
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.pool(*self.block_features(codes))
 
     def macs_per_base(self) -> float:
         """Multiply–accumulates per base; an embedding's sum counts one per value."""

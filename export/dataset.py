@@ -1,13 +1,15 @@
 """The panel's training and held-out sources: classes, clusters, split, and batches of simulated windows.
 
 Records of a class are clustered at the loosest identity that gives enough clusters, and whole clusters are held out,
-never windows. Background is held out by record, and whole species and viruses are held out besides.
+never windows. Background is held out by record, and whole species and viruses are held out besides. What is held out is
+split once more by cluster: temperature and thresholds are fitted on one part, figures are reported on the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,23 +18,28 @@ from export.genomes import OTHER, Genome
 from export.simulate import PAD, ErrorProfile, Sources, reads
 from export.sketches import clusters, sketch
 
+Side = Literal["train", "tuned", "held"]
 IDENTITIES = (0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.9995)
 MINIMUM_CLUSTERS = 20
 HELD_SHARE = 0.10
 """Share of a class's clusters that is held out."""
 LARGEST_HELD = 0.05
 """No held-out cluster has more than this share of its class's records: whole major lineages stay in training."""
+HELD_IDENTITY = 0.90
+"""Held-out background records at least this alike are on the same side of fitting and reporting."""
 HELD_BACKGROUND = ("Truepera", "mumps", "hav", "human_nontata_promoters_test", "NC_0252", "NC_0135")
 """Background sources that training never sees, by file or record name; fitting of abstention depends on them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One label's records in training and held out, with the sampling weight of each record."""
+    """One label's records in training (with the sampling weight of each), ``tuned`` for temperature and thresholds, and
+    ``held`` for reported figures."""
 
     label: str
     train: Sequence[Genome]
     train_weights: NDArray[np.float64]
+    tuned: Sequence[Genome]
     held: Sequence[Genome]
     identity: float
     """Clusters were made at this identity; 1.0 where records were split one by one."""
@@ -50,55 +57,69 @@ class Mixture:
     reversed: float = 0.08
     """Panel genomes read backwards without complement: composition and repeats without homology."""
     shuffled: float = 0.06
-    """Panel genomes with their 1 to 12 b pieces shuffled."""
+    """Panel genomes with their 1 to 8 b pieces shuffled."""
     random: float = 0.06
     """Random sequence of random composition, low-complexity repeats among it."""
 
 
-def _cluster_weights(cluster: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Sampling weights: clusters by the square root of their size, records in a cluster by length."""
+def _cluster_weights(
+    cluster: NDArray[np.int64], lengths: NDArray[np.int64], *, segmented: bool = False
+) -> NDArray[np.float64]:
+    """Sampling weights: clusters by the square root of their size and by their longest record, records in a cluster by
+    length.
+
+    Clusters of a segmented virus are segments, and a library holds about as many reads of the short as of the long:
+    their weights are drawn together by another square root.
+    """
     totals = np.bincount(cluster, weights=lengths)
     counts = np.bincount(cluster)
     longest = np.zeros(len(counts))
     np.maximum.at(longest, cluster, lengths)
     share = np.sqrt(counts) * longest
+    if segmented:
+        share = np.sqrt(share)
     weights = share[cluster] * lengths / totals[cluster]
     return np.asarray(weights / weights.sum(), np.float64)
 
 
-def split_class(label: str, genomes: list[Genome], rng: np.random.Generator) -> Split:
-    """Holds out about `HELD_SHARE` of the clusters of a class, none of them a major lineage."""
+def split_class(label: str, genomes: list[Genome], rng: np.random.Generator, *, segmented: bool = False) -> Split:
+    """Holds out about `HELD_SHARE` of the clusters of a class, at least two and none of them a major lineage; every
+    second of them is for fitting.
+
+    Raises ValueError for fewer than three records.
+    """
+    if len(genomes) < 3:
+        raise ValueError(f"{label}: {len(genomes)} records are too few to train, fit and report on")
+    largest = max(LARGEST_HELD * len(genomes), 1)
     sketches = [sketch(genome.codes) for genome in genomes]
     for identity in IDENTITIES:
         cluster = clusters(sketches, identity)
         sizes = np.bincount(cluster)
-        if len(sizes) >= MINIMUM_CLUSTERS and sizes.max() <= 0.92 * len(genomes):
+        enough = len(sizes) >= MINIMUM_CLUSTERS and np.count_nonzero(sizes <= largest) >= 2
+        if enough and sizes.max() <= 0.92 * len(genomes):
             break
     else:
         identity, cluster = 1.0, np.arange(len(genomes))
         sizes = np.ones(len(genomes), np.int64)
-    order = rng.permutation(len(sizes))
-    held: set[int] = set()
-    wanted = max(1, round(HELD_SHARE * len(sizes)))
-    for number in order:
-        if len(held) < wanted and sizes[number] <= max(LARGEST_HELD * len(genomes), 1):
-            held.add(int(number))
-    keep = np.array([int(c) not in held for c in cluster])
+    wanted = max(2, round(HELD_SHARE * len(sizes)))
+    held = [int(number) for number in rng.permutation(len(sizes)) if sizes[number] <= largest][:wanted]
+    keep = ~np.isin(cluster, held)
     lengths = np.array([len(genome) for genome in genomes], np.int64)
-    train = [genome for genome, kept in zip(genomes, keep, strict=True) if kept]
     relabelled = np.unique(cluster[keep], return_inverse=True)[1]
     return Split(
         label=label,
-        train=train,
-        train_weights=_cluster_weights(relabelled, lengths[keep]),
-        held=[genome for genome, kept in zip(genomes, keep, strict=True) if not kept],
+        train=[genome for genome, kept in zip(genomes, keep, strict=True) if kept],
+        train_weights=_cluster_weights(relabelled, lengths[keep], segmented=segmented),
+        tuned=[genome for genome, number in zip(genomes, cluster, strict=True) if number in held[1::2]],
+        held=[genome for genome, number in zip(genomes, cluster, strict=True) if number in held[::2]],
         identity=identity,
         clusters=len(sizes),
     )
 
 
 def split_background(genomes: list[Genome], rng: np.random.Generator) -> Split:
-    """Holds out named sources and every eighth record of 20 kb or less; weights balance the files."""
+    """Holds out named sources and every eighth record of 20 kb or less; weights balance the files. Of what is held out,
+    records that are alike stay on one side."""
     held: list[Genome] = []
     train: list[Genome] = []
     for genome in genomes:
@@ -110,7 +131,25 @@ def split_background(genomes: list[Genome], rng: np.random.Generator) -> Split:
         groups[genome.group] = groups.get(genome.group, 0.0) + len(genome)
     share = {group: min(size, 3e6) ** 0.5 for group, size in groups.items()}
     weights = np.array([share[genome.group] * len(genome) / groups[genome.group] for genome in train])
-    return Split(OTHER, train, weights / weights.sum(), held, 1.0, len(genomes))
+    tuned, reported = _halves(held, rng)
+    return Split(OTHER, train, weights / weights.sum(), tuned, reported, 1.0, len(genomes))
+
+
+def _halves(genomes: list[Genome], rng: np.random.Generator) -> tuple[list[Genome], list[Genome]]:
+    """Two parts of about as many bases, similar records together."""
+    if not genomes:
+        return [], []
+    cluster = clusters([sketch(genome.codes) for genome in genomes], HELD_IDENTITY)
+    bases = np.bincount(cluster, weights=[len(genome) for genome in genomes])
+    side = np.zeros(len(bases), np.int64)
+    totals = np.zeros(2)
+    for number in rng.permutation(len(bases)):
+        side[number] = int(totals[1] < totals[0])
+        totals[side[number]] += bases[number]
+    halves: tuple[list[Genome], list[Genome]] = ([], [])
+    for genome, number in zip(genomes, cluster, strict=True):
+        halves[side[number]].append(genome)
+    return halves
 
 
 @dataclass(slots=True)
@@ -181,14 +220,19 @@ class Sampler:
         return np.concatenate(parts)
 
     def _reversed(self, rng: np.random.Generator, count: int, width: int) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(self._panel_rows(rng, count, width)[:, ::-1])
+        rows = self._panel_rows(rng, count, width)
+        known = np.count_nonzero(rows != PAD, axis=1)[:, None]
+        place = np.arange(width)[None, :]
+        return np.take_along_axis(rows, np.where(place < known, known - 1 - place, place), axis=1)
 
     def _shuffled(self, rng: np.random.Generator, count: int, width: int) -> NDArray[np.uint8]:
         rows = self._panel_rows(rng, count, width)
         piece = int(rng.integers(1, 9))
         whole = width // piece * piece
         pieces = rows[:, :whole].reshape(count, -1, piece)
-        order = np.argsort(rng.random(pieces.shape[:2]), axis=1)
+        full = np.count_nonzero(rows != PAD, axis=1) // piece
+        place = np.arange(pieces.shape[1])[None, :]
+        order = np.argsort(np.where(place < full[:, None], rng.random(pieces.shape[:2]), 1.0 + place), axis=1)
         rows[:, :whole] = np.take_along_axis(pieces, order[:, :, None], axis=1).reshape(count, whole)
         return rows
 
@@ -207,9 +251,14 @@ class Sampler:
         return rows
 
 
-def sources_of(split: Split, side: str) -> tuple[Sources, NDArray[np.float64]]:
-    """Concatenated records of one side, with sampling weights (held-out records weigh by length)."""
-    records = list(split.train if side == "train" else split.held)
+def sources_of(split: Split, side: Side) -> tuple[Sources, NDArray[np.float64]]:
+    """Concatenated records of one side, with sampling weights (held-out records weigh by length).
+
+    Raises ValueError where the side has no records.
+    """
+    records = list({"train": split.train, "tuned": split.tuned, "held": split.held}[side])
+    if not records:
+        raise ValueError(f"{split.label}: no records on side '{side}'; more or more varied records are needed")
     if side == "train":
         return Sources.of([genome.codes for genome in records]), split.train_weights
     lengths = np.array([len(genome) for genome in records], np.float64)

@@ -141,12 +141,19 @@ def load(data: Path, label: str, files: tuple[str, ...]) -> list[Genome]:
     return genomes
 
 
-def near_full_length(label: str, genomes: list[Genome]) -> int:
-    """How many records are near full length: of their segment where the virus is segmented, else 80 % of the longest
-    decile."""
-    lengths = np.array([len(genome) for genome in genomes])
-    if not len(lengths):
-        return 0
+def full_length(label: str, genomes: list[Genome]) -> float:
+    """The length in bases from which a record of this class is near full length: of the shortest segment where the
+    virus is segmented, else 80 % of the longest decile."""
     floors = FULL_LENGTH.get(label)
-    floor = floors[0] if floors else 0.8 * np.quantile(lengths, 0.95)
-    return int(np.count_nonzero(lengths >= floor))
+    if floors:
+        return float(floors[0])
+    return float(0.8 * np.quantile([len(genome) for genome in genomes], 0.95)) if genomes else 0.0
+
+
+def near_full_genomes(label: str, genomes: list[Genome], floor: float | None = None) -> int:
+    """Near-full-length genomes among the records; of a segmented virus, near-full-length segments over their number.
+
+    ``floor`` is the class's `full_length` where the records are only a part of the class.
+    """
+    floor = full_length(label, genomes) if floor is None else floor
+    return sum(len(genome) >= floor for genome in genomes) // len(FULL_LENGTH.get(label, (1,)))

@@ -1,15 +1,16 @@
 """Training genomes that are too close to the test reads, and their removal.
 
-The reads of each test file are aligned to all genomes; the best-covered references get a consensus by majority vote,
-and genomes that are at least `IDENTITY` identical to a consensus are dropped from training. Of a virus whose every
-genome is that close (one clone world-wide), the threshold rises in steps until `KEEP` genomes are left; the report says
-which step was needed.
+The reads of each test file are aligned to one representative of each cluster of similar genomes, so that the votes of a
+virus with many nearly identical genomes stay together; each representative with enough reads gives a consensus by
+majority vote. Genomes that are at least `IDENTITY` identical to the consensus of any file are dropped from training. Of
+a virus that would have too few genomes left (one clone world-wide), the threshold rises in steps until enough are; the
+report says which step was needed.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.genomes import Genome
-from export.labels import text
+from export.labels import Clustered, text
 from export.sketches import canonical_kmers
 
 IDENTITY = 0.99
@@ -31,95 +32,134 @@ _CODE[[65, 67, 71, 84]] = [0, 1, 2, 3]
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What the removal did to one class: records before and after and the identity threshold that was used."""
+    """What the removal did to one class: records before and after, the identity threshold that was used, and how many
+    of the records before reach `IDENTITY`."""
 
     label: str
     before: int
     after: int
     identity: float
+    close: int
 
 
-def consensus(reads: Iterable[str], genomes: list[Genome]) -> list[NDArray[np.uint8]]:
-    """Stretches of at least 150 b that `MINIMUM_DEPTH` reads agree on, as base codes; deletions are left out,
-    insertions ignored."""
-    with tempfile.NamedTemporaryFile("w", suffix=".fasta") as fasta:
-        for number, genome in enumerate(genomes):
-            fasta.write(f">{number}\n{text(genome.codes)}\n")
-        fasta.flush()
-        aligner = mappy.Aligner(fasta.name, preset="map-ont", best_n=1)
+Consensus = list[NDArray[np.uint8]]
+"""Stretches of base codes that the reads of one file agree on, of one virus or segment."""
+
+
+def representatives(genomes: list[Genome]) -> list[Genome]:
+    """The record of each cluster of similar records that shares most with the others."""
+    return [genomes[index] for index in Clustered.of(genomes).speaker]
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """What test reads are aligned to: representatives, and minimap2's index over them."""
+
+    genomes: list[Genome]
+    aligner: mappy.Aligner
+
+    @classmethod
+    def of(cls, genomes: list[Genome]) -> References:
+        with tempfile.NamedTemporaryFile("w", suffix=".fasta") as fasta:
+            for number, genome in enumerate(genomes):
+                fasta.write(f">{number}\n{text(genome.codes)}\n")
+            fasta.flush()
+            return cls(genomes, mappy.Aligner(fasta.name, preset="map-ont", best_n=1))
+
+
+def consensus(reads: Iterable[str], references: References) -> list[Consensus]:
+    """A consensus for each reference that the reads of one file align to; none where fewer than `MINIMUM_DEPTH` reads
+    agree on 150 b."""
     votes: dict[int, NDArray[np.int32]] = {}
     for sequence in reads:
-        for hit in aligner.map(sequence):
-            if not hit.is_primary or hit.mlen < 100:
-                continue
-            reference = int(hit.ctg)
-            counts = votes.setdefault(reference, np.zeros((len(genomes[reference]), 5), np.int32))
-            codes = _CODE[np.frombuffer(sequence.encode("ascii"), np.uint8)]
-            if hit.strand < 0:
-                codes = np.where(codes < 4, 3 - codes, codes)[::-1]
-                query = len(codes) - hit.q_en
-            else:
-                query = hit.q_st
-            place = hit.r_st
-            for length, operation in hit.cigar:
-                if operation in (0, 7, 8):
-                    rows = np.arange(place, place + length)
-                    np.add.at(counts, (rows, np.minimum(codes[query : query + length], 4)), 1)
-                    query += length
-                    place += length
-                elif operation == 1:
-                    query += length
-                elif operation in (2, 3):
-                    counts[place : place + length, 4] += 1
-                    place += length
+        codes = _CODE[np.frombuffer(sequence.encode("ascii"), np.uint8)]
+        for hit in references.aligner.map(sequence):
+            if hit.is_primary and hit.mlen >= 100:
+                number = int(hit.ctg)
+                counts = votes.setdefault(number, np.zeros((len(references.genomes[number]), 5), np.int32))
+                _vote(counts, codes, hit)
+    found = [_stretches(counts) for counts in votes.values()]
+    return [stretches for stretches in found if stretches]
+
+
+def _vote(counts: NDArray[np.int32], codes: NDArray[np.uint8], hit: mappy.Alignment) -> None:
+    """Adds a read's aligned bases to the votes (reference bases × A C G T deletion); insertions do not vote."""
+    if hit.strand < 0:
+        codes = np.where(codes < 4, 3 - codes, codes)[::-1]
+        query = len(codes) - hit.q_en
+    else:
+        query = hit.q_st
+    place = hit.r_st
+    for length, operation in hit.cigar:
+        if operation in (0, 7, 8):
+            np.add.at(counts, (np.arange(place, place + length), codes[query : query + length]), 1)
+            query += length
+            place += length
+        elif operation == 1:
+            query += length
+        elif operation in (2, 3):
+            counts[place : place + length, 4] += 1
+            place += length
+
+
+def _stretches(counts: NDArray[np.int32]) -> Consensus:
+    """What the votes agree on, wherever they are deep enough over 150 b or more; deletions are left out."""
+    deep = counts.sum(1) >= MINIMUM_DEPTH
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], deep.astype(np.int8), [0]])))
     stretches = []
-    for counts in votes.values():
-        deep = counts.sum(1) >= MINIMUM_DEPTH
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], deep.astype(np.int8), [0]])))
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            best = counts[start:stop].argmax(1).astype(np.uint8)
-            called = best[best < 4]
-            if len(called) >= 150:
-                stretches.append(called)
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        best = counts[start:stop].argmax(1).astype(np.uint8)
+        called = best[best < 4]
+        if len(called) >= 150:
+            stretches.append(called)
     return stretches
 
 
-def identity_to(stretches: list[NDArray[np.uint8]], genomes: list[Genome]) -> NDArray[np.float64]:
-    """Highest identity of each genome with any stretch, from shared 15-mers of the shorter one, float64 (genomes,).
+def identity_to(found: list[Consensus], genomes: list[Genome]) -> NDArray[np.float64]:
+    """Highest identity of each genome with any consensus, float64 (genomes,).
 
-    Exact up to chance: the share of a stretch's 15-mers that the genome holds, to the power 1/15; stretches that share
-    under half of their 15-mers count 0. Consensus errors lower the figure, so stretches are first cut to pieces of 400
-    b and the best tenth counts.
+    A consensus is cut to pieces of 400 b. The share of a piece's 15-mers that the genome holds, to the power 1/15, is
+    their identity (exact up to chance); pieces that share under half of their 15-mers are not this genome's. The mean
+    over the better nine tenths of a consensus's pieces counts: a few badly covered pieces do not hide a genome that is
+    the same elsewhere.
     """
-    pieces = [stretch[at : at + 400] for stretch in stretches for at in range(0, max(1, len(stretch) - 199), 400)]
-    kmers = [np.unique(canonical_kmers(piece)) for piece in pieces]
-    kmers = [piece for piece in kmers if len(piece) >= 100]
-    if not kmers:
+    pieces = [
+        (number, np.unique(canonical_kmers(stretch[at : at + 400])))
+        for number, stretches in enumerate(found)
+        for stretch in stretches
+        for at in range(0, max(1, len(stretch) - 199), 400)
+    ]
+    pieces = [(number, kmers) for number, kmers in pieces if len(kmers) >= 100]
+    if not pieces:
         return np.zeros(len(genomes))
-    values = np.concatenate(kmers)
-    owner = np.repeat(np.arange(len(kmers)), [len(piece) for piece in kmers])
-    order = np.argsort(values, kind="stable")
-    values, owner = values[order], owner[order]
-    sizes = np.array([len(piece) for piece in kmers])
+    sizes = np.array([len(kmers) for _, kmers in pieces])
+    values = np.concatenate([kmers for _, kmers in pieces])
+    piece = np.repeat(np.arange(len(pieces)), sizes)
+    owner = np.array([number for number, _ in pieces])
     best = np.zeros(len(genomes))
-    for number, genome in enumerate(genomes):
-        own = np.unique(canonical_kmers(genome.codes))
-        held = np.isin(values, own, assume_unique=False)
-        share = np.bincount(owner[held], minlength=len(kmers)) / sizes
-        covered = share > 0.5
-        if covered.any():
-            best[number] = float(np.quantile(share[covered], 0.5)) ** (1 / 15)
+    for index, genome in enumerate(genomes):
+        held = np.isin(values, np.unique(canonical_kmers(genome.codes)))
+        share = np.bincount(piece[held], minlength=len(pieces)) / sizes
+        for number in np.unique(owner[share > 0.5]):
+            shares = np.sort(share[(owner == number) & (share > 0.5)])
+            best[index] = max(best[index], float(shares[len(shares) // 10 :].mean()) ** (1 / 15))
     return best
 
 
-def drop_close(label: str, genomes: list[Genome], stretches: list[NDArray[np.uint8]]) -> tuple[list[Genome], Dropped]:
-    """The genomes of a class that are far enough from the test reads, and what was dropped."""
-    closeness = identity_to(stretches, genomes)
+def drop_close(
+    label: str, genomes: list[Genome], found: list[Consensus], count: Callable[[list[Genome]], int] = len
+) -> tuple[list[Genome], Dropped]:
+    """The genomes of a class that are far enough from the test reads, and what was dropped.
+
+    ``count`` says how many genomes a list of records makes, for segmented viruses and partial records.
+    """
+    closeness = identity_to(found, genomes)
+    wanted = min(KEEP, count(genomes))
     for identity in STEPS:
         kept = [genome for genome, close in zip(genomes, closeness, strict=True) if close < identity]
-        if len(kept) >= min(KEEP, len(genomes)):
+        if count(kept) >= wanted:
             break
-    return kept, Dropped(label, len(genomes), len(kept), identity)
+    return kept, Dropped(label, len(genomes), len(kept), identity, int(np.count_nonzero(closeness >= IDENTITY)))
 
 
 def test_reads(folder: Path) -> dict[str, list[str]]:

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from export.dataset import Sampler, Split, sources_of, split_background, split_class
-from export.genomes import BACKGROUND, CLASSES, FULL_LENGTH, MINIMUM_GENOMES, OTHER, Genome, load, near_full_length
+from export.dataset import Sampler, Side, Split, sources_of, split_background, split_class
+from export.genomes import (
+    BACKGROUND,
+    CLASSES,
+    FULL_LENGTH,
+    MINIMUM_GENOMES,
+    OTHER,
+    Genome,
+    full_length,
+    load,
+    near_full_genomes,
+)
 from export.labels import check
-from export.leakage import consensus, drop_close, test_reads
+from export.leakage import Consensus, References, consensus, drop_close, representatives, test_reads
 from export.lineages import LINEAGES, take_out
 from export.simulate import ErrorProfile
 
@@ -41,8 +51,9 @@ class Panel:
     def labels(self) -> tuple[str, ...]:
         return (*(split.label for split in self.splits), OTHER)
 
-    def sampler(self, side: str, profile: ErrorProfile | None = None) -> Sampler:
-        """Simulated windows of one side: ``train``, or ``held``, where every class weighs the same."""
+    def sampler(self, side: Side, profile: ErrorProfile | None = None) -> Sampler:
+        """Simulated windows of one side: ``train``; ``tuned`` (what temperature and thresholds are fitted on) and
+        ``held`` (what is reported), where every class weighs the same."""
         weights = np.array([DIVERSE.get(split.label, 1.0) if side == "train" else 1.0 for split in self.splits])
         return Sampler(
             labels=self.labels,
@@ -52,11 +63,6 @@ class Panel:
             class_weights=weights / weights.sum(),
             profile=profile or ErrorProfile(),
         )
-
-
-def near_full_genomes(label: str, genomes: list[Genome]) -> int:
-    """Near-full-length genomes of a class; of a segmented virus, near-full-length segments over their number."""
-    return near_full_length(label, genomes) // len(FULL_LENGTH.get(label, (1,)))
 
 
 def checked_classes(data: Path, progress: Progress) -> tuple[dict[str, list[Genome]], list[dict[str, Any]]]:
@@ -76,28 +82,37 @@ def checked_classes(data: Path, progress: Progress) -> tuple[dict[str, list[Geno
                     "verdict": checked.verdict,
                     "found": checked.found,
                     "matches": checked.matches,
+                    "share of own class": checked.share,
                 }
             )
     return kept, refused
 
 
 def _without_test_reads(
-    classes: dict[str, list[Genome]], reads: Path, progress: Progress
+    classes: dict[str, list[Genome]], folders: Iterable[Path], progress: Progress
 ) -> tuple[dict[str, list[Genome]], list[dict[str, Any]]]:
-    """The classes without the genomes that are too close to a consensus of the test reads."""
-    everything = [genome for genomes in classes.values() for genome in genomes]
-    stretches: list[NDArray[np.uint8]] = []
-    files = test_reads(reads)
-    for done, sequences in enumerate(files.values(), start=1):
-        stretches += consensus(sequences, everything)
+    """The classes without the genomes that are too close to a consensus of the test reads of any file."""
+    references = References.of([genome for genomes in classes.values() for genome in representatives(genomes)])
+    files = [reads for folder in folders for reads in test_reads(folder).values()]
+    found: list[Consensus] = []
+    for done, sequences in enumerate(files, start=1):
+        found += consensus(sequences, references)
         progress("building consensuses of the test reads", done, len(files))
     kept, dropped = {}, []
     for done, (label, genomes) in enumerate(classes.items(), start=1):
-        kept[label], drop = drop_close(label, genomes, stretches)
+        kept[label], drop = drop_close(
+            label, genomes, found, partial(near_full_genomes, label, floor=full_length(label, genomes))
+        )
         progress("dropping genomes close to the test reads", done, len(classes))
-        if drop.after < drop.before:
+        if drop.close:
             dropped.append(
-                {"label": label, "before": drop.before, "after": drop.after, "dropped from identity": drop.identity}
+                {
+                    "label": label,
+                    "before": drop.before,
+                    "after": drop.after,
+                    "dropped from identity": drop.identity,
+                    "at least 0.99 identical": drop.close,
+                }
             )
     return kept, dropped
 
@@ -116,15 +131,15 @@ def prepare(
     classes, refused = checked_classes(data, progress)
     classes, taken = take_out(data, classes, hold_out)
     counts = {label: near_full_genomes(label, genomes) for label, genomes in classes.items()}
+    reads = tuple(reads)
     dropped: list[dict[str, Any]] = []
-    for folder in reads:
-        classes, more = _without_test_reads(classes, folder, progress)
-        dropped += more
+    if reads:
+        classes, dropped = _without_test_reads(classes, reads, progress)
     rng = np.random.default_rng(seed)
     splits, outside = [], []
     for label, genomes in classes.items():
         if counts[label] >= MINIMUM_GENOMES or label in {LINEAGES[name].expected for name in taken}:
-            splits.append(split_class(label, genomes, rng))
+            splits.append(split_class(label, genomes, rng, segmented=label in FULL_LENGTH))
         else:
             outside += genomes
     background = [genome for files in BACKGROUND.values() for genome in load(data, OTHER, files)]
@@ -139,6 +154,7 @@ def prepare(
         {
             "label": split.label,
             "train": len(split.train),
+            "calibration": len(split.tuned),
             "held_out": len(split.held),
             "clusters": split.clusters,
             "cluster_identity": split.identity,

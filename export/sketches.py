@@ -39,7 +39,7 @@ def sketch(codes: NDArray[np.uint8], scale: int = SCALE) -> NDArray[np.uint64]:
     return np.unique(hashed[hashed < np.uint64(2**64 // scale)])
 
 
-def _incidence(sketches: list[NDArray[np.uint64]]) -> sparse.csr_matrix:
+def incidence(sketches: list[NDArray[np.uint64]]) -> sparse.csr_matrix:
     """Records × hashes, ones where a record's sketch holds the hash."""
     values = np.concatenate(sketches) if sketches else np.empty(0, np.uint64)
     _, columns = np.unique(values, return_inverse=True)
@@ -50,7 +50,7 @@ def _incidence(sketches: list[NDArray[np.uint64]]) -> sparse.csr_matrix:
 
 def identities(queries: list[NDArray[np.uint64]], targets: list[NDArray[np.uint64]]) -> sparse.csr_matrix:
     """Estimated identity of each query with each target, sparse (queries × targets); absent where nothing is shared."""
-    both = _incidence(queries + targets)
+    both = incidence(queries + targets)
     shared = (both[: len(queries)] @ both[len(queries) :].T).tocoo()
     sizes = np.array([len(s) for s in queries + targets], np.float64)
     smaller = np.minimum(sizes[: len(queries)][shared.row], sizes[len(queries) :][shared.col])

@@ -193,9 +193,8 @@ def pack_panel(
 ) -> dict[str, Any]:
     """Calibrates, measures and packs a trained net; returns the report."""
     rng = np.random.default_rng((plan.seed, 99))
-    held = panel.sampler("held")
-    logits, targets = held_windows(net, held, rng, 12_000)
-    heat = temperature(logits, targets)
+    tuned, held = panel.sampler("tuned"), panel.sampler("held")
+    heat = temperature(*held_windows(net, tuned, rng, 12_000))
     graph = seed_graph(net).SerializeToString(deterministic=True)
     provenance: dict[str, Any] = {
         "genomes sha256": sha256_of((data / "genomes").glob("*.gz")),
@@ -229,11 +228,12 @@ def pack_panel(
         fitting = [
             prediction
             for kind, count in (("background", 40_000), ("decoy", 8_000))
-            for prediction in scorer.score(held_reads(held, rng, kind, count))
+            for prediction in scorer.score(held_reads(tuned, rng, kind, count))
         ]
     rule = thresholds(fitting, panel.labels)
     manifest = replace(manifest, task=replace(manifest.task, abstention=rule))
     write_bundle(draft, manifest=manifest, graph=graph, tokenizer=TOKENIZER, golden=golden, report={}, card="draft\n")
+    logits, targets = held_windows(net, held, rng, 12_000)
     scaled = np.exp((logits - logits.max(1, keepdims=True)) / heat)
     report: dict[str, Any] = {
         "data": panel.report,

@@ -76,6 +76,55 @@ def test_the_only_record_of_a_virus_is_not_mistaken_for_its_sister() -> None:
     assert (found["sister"].verdict, found["sister"].found, found["sister"].matches) == ("alone", "", 0)
 
 
+def fused(name: str, own: Codes, foreign: int) -> Genome:
+    """A construct: some of a virus between two parts of something else."""
+    rng = np.random.default_rng(7)
+    codes = np.concatenate([random_codes(rng, foreign // 2), own, random_codes(rng, foreign - foreign // 2)])
+    return genome(name, codes, "zika", "zika")
+
+
+@pytest.mark.parametrize(("foreign", "verdict"), [(1000, "kept"), (3000, "mixed")])
+def test_less_than_half_of_a_record_must_not_be_something_else(foreign: int, verdict: str) -> None:
+    records = classes()
+    records["zika"].append(fused("vector", records["zika"].pop().codes, foreign))
+    found = verdicts(records)
+    assert (found["vector"].verdict, found["vector"].found) == (verdict, "zika")
+    assert found["vector"].share == pytest.approx(2000 / (2000 + foreign), abs=0.03)
+    assert {checked.verdict for name, checked in found.items() if name != "vector"} == {"kept"}
+
+
+def test_a_construct_does_not_hide_in_a_cluster_that_it_shares_a_fragment_with() -> None:
+    """The fragment is contained in it, which makes them one cluster; it is the longest, and speaks for nobody."""
+    records = classes()
+    head = records["zika"][0]
+    rng = np.random.default_rng(8)
+    records["zika"] += [genome(f"near-{n}", relative(rng, head.codes, 0.01), "zika") for n in range(6)]
+    records["zika"] += [genome("fragment", head.codes[:800], "zika"), fused("vector", head.codes[:800], 4000)]
+    found = verdicts(records)
+    assert [(name, each.verdict) for name, each in found.items() if each.verdict != "kept"] == [("vector", "mixed")]
+    assert found["fragment"].share == 1
+
+
+def test_a_cluster_of_enough_records_does_not_need_a_distant_relative() -> None:
+    """The only other record of the class is a fragment, which covers little of the genomes."""
+    rng = np.random.default_rng(9)
+    clone = family(rng, ENOUGH_PEERS, 2000, 0.001, "mpox", "mpox")
+    fragment = genome("fragment", relative(rng, clone[0].codes[:400], 0.10), "mpox")
+    found = verdicts({**classes(), "mpox": [*clone, fragment]})
+    assert {found[each.name].verdict for each in (*clone, fragment)} == {"kept"}
+
+
+def test_a_misfiled_record_does_not_vote() -> None:
+    """Its nearest relative, rightly filed, is more like it than like the rest of its own class."""
+    records = classes(5)
+    nearest = records["rubella"][0]
+    stray = genome("stray", relative(np.random.default_rng(10), nearest.codes, 0.06), "zika", "zika")
+    records["zika"].append(stray)
+    found = verdicts(records)
+    assert (found["stray"].verdict, found["stray"].found) == ("misfiled", "rubella")
+    assert found[nearest.name].verdict == "kept"
+
+
 @pytest.mark.parametrize(("copies", "verdict"), [(ENOUGH_PEERS - 1, "alone"), (ENOUGH_PEERS, "kept")])
 def test_where_nothing_aligns_enough_near_identical_records_vouch_for_each_other(copies: int, verdict: str) -> None:
     clone = family(np.random.default_rng(6), copies, 2000, 0.001, "mpox", "mpox")
