@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
+from edgeseq.errors import EdgeseqError
+from export.commands import checkpoint_command, list_command
 
-@click.group()
+
+class _Commands(click.Group):
+    """A group in which a word that is no command is a checkpoint."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = [checkpoint_command.name or "", *args]
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgeseqError as error:
+            click.echo(f"export: {error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Commands)
 def main() -> None:
-    """Make bundles on a workstation."""
+    """Make bundles on a workstation.
+
+    \b
+    python -m export CHECKPOINT -o NAME.edgeseq    a published checkpoint as a bundle
+    python -m export list                          the families that are known
+    """
+
+
+main.add_command(checkpoint_command)
+main.add_command(list_command)
 
 
 @main.command("train-panel")

@@ -1,0 +1,84 @@
+"""What every family's module has in common, and what a family says about the model that it read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgeseq.manifest import Activation, Alphabet, Strand, TaskKind
+from export.weights import Loaded
+
+Outputs = Mapping[str, torch.Tensor]
+"""``logits`` and ``last_hidden_state``, where the network has them."""
+
+INPUT_IDS = "input_ids"
+ATTENTION_MASK = "attention_mask"
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInput:
+    """An input of a graph. Axes that are words (``batch``, ``length``) may have any size."""
+
+    name: str
+    shape: tuple[int | str, ...] = ("batch", "length")
+    dtype: torch.dtype = torch.int64
+    below: int = 2
+    """Whole numbers from 0 to this (not included) are what the input may hold; other numbers are drawn from a normal
+    distribution. For ``input_ids`` the tokenizer decides, and a mask is 1 but at padding."""
+
+
+class Network(nn.Module, ABC):
+    """A model in plain torch, written so that it exports with free batch and length axes.
+
+    `inputs` are its graph inputs in the order of `forward`'s arguments; the first is ``input_ids`` (batch × length).
+    A network without ``attention_mask`` sees padding as sequence.
+    """
+
+    inputs: tuple[GraphInput, ...] = (GraphInput(INPUT_IDS),)
+
+    @abstractmethod
+    def forward(self, *inputs: torch.Tensor) -> Outputs:
+        """Everything the network has to say, by the names of the graph's outputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked of a checkpoint, beyond what is in it."""
+
+    task: TaskKind | None = None
+    labels: tuple[str, ...] = ()
+    max_length: int | None = None
+    """Longest row in tokens."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Choices that only one family knows, such as ``fp8`` of Evo 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint as a family read it."""
+
+    network: Network
+    """In float32, in evaluation mode."""
+    task: TaskKind
+    tokenizer: Mapping[str, Any]
+    """Specification for `edgeseq.tokenizers.load_tokenizer`."""
+    max_length: int
+    """Longest row in tokens that the model takes."""
+    loaded: Loaded
+    labels: tuple[str, ...] = ()
+    activation: Activation = "softmax"
+    alphabet: Alphabet = "dna"
+    strand: Strand = "forward"
+    ids_below: int = 0
+    """Rows of the vocabulary that may occur as ids. 0: what the tokenizer gives."""
+    pads_exactly: bool = True
+    """Whether padding on the tokenizer's side, under the mask, leaves all other outputs as they are."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the model card: what the user should know about this model's graph."""
+    tolerance: float = 1e-4
+    """Largest absolute difference between module and graph that is rounding."""

@@ -1,0 +1,115 @@
+"""Published tensors into a module, strictly: every tensor is used or explained, every parameter is filled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from export.errors import TensorsError
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How published names become the module's own. Patterns are regular expressions for whole names."""
+
+    renames: tuple[tuple[str, str], ...] = ()
+    """Pattern and replacement, the first that matches counts; a name that none matches stays."""
+    aliases: tuple[tuple[str, str], ...] = ()
+    """Pattern and replacement: a second copy of the tensor of that (published) name. It must hold the same values, and
+    stands in where the first copy is absent."""
+    unused: Mapping[str, str] = field(default_factory=dict)
+    """Pattern → why the model does not need such a tensor."""
+    optional: Mapping[str, str] = field(default_factory=dict)
+    """Pattern of the module's own names → where their values come from if the checkpoint does not have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of the published tensors: ``used`` of them fill parameters, the others have a reason (pattern →
+    reason, for those patterns that occurred)."""
+
+    used: int
+    explained: Mapping[str, str]
+    precisions: tuple[str, ...]
+    """The published element types of what was used."""
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout: Layout, source: object) -> Loaded:
+    """Fills the module's parameters and persistent buffers, in float32 (buffers of integers stay what they are).
+
+    Raises `TensorsError`, naming the tensor as it was published: for one that is missing, that nothing explains, that
+    has another shape, that disagrees with its alias, or that holds values which are not finite.
+    """
+    tensors, explained = _without_aliases(tensors, layout, source)
+    targets = module.state_dict(keep_vars=True)
+    names = {_rename(name, layout): name for name in tensors}
+    used: dict[str, str] = {}
+    for target, name in names.items():
+        if target in targets:
+            used[target] = name
+            continue
+        pattern = next((pattern for pattern in layout.unused if re.fullmatch(pattern, name)), None)
+        if pattern is None:
+            raise TensorsError(source, f"tensor {name} is not expected by this configuration")
+        explained[pattern] = layout.unused[pattern]
+    for target in targets.keys() - used.keys():
+        pattern = next((pattern for pattern in layout.optional if re.fullmatch(pattern, target)), None)
+        if pattern is None:
+            raise TensorsError(source, f"tensor {_published(target, layout)} is missing")
+        explained[pattern] = layout.optional[pattern]
+    for target, name in used.items():
+        _fill(targets[target], tensors[name], name, source)
+    precisions = sorted({str(tensors[name].dtype).removeprefix("torch.") for name in used.values()})
+    return Loaded(len(used), explained, tuple(precisions))
+
+
+def _fill(target: torch.Tensor, value: torch.Tensor, name: str, source: object) -> None:
+    if tuple(target.shape) != tuple(value.shape):
+        raise TensorsError(
+            source, f"tensor {name} has shape {tuple(value.shape)}; the configuration asks for {tuple(target.shape)}"
+        )
+    if value.is_complex() or value.is_floating_point() != target.is_floating_point():
+        raise TensorsError(source, f"tensor {name} is {value.dtype}, not {target.dtype}")
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise TensorsError(source, f"tensor {name} holds values that are not finite")
+    with torch.no_grad():
+        target.copy_(value)
+
+
+def _without_aliases(
+    tensors: Mapping[str, torch.Tensor], layout: Layout, source: object
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    kept: dict[str, torch.Tensor] = {}
+    explained: dict[str, str] = {}
+    for name, value in tensors.items():
+        first = name
+        for pattern, replacement in layout.aliases:
+            if match := re.fullmatch(pattern, name):
+                first = match.expand(replacement)
+                explained[pattern] = f"second copy of {replacement}"
+                break
+        other = kept.get(first, tensors.get(first))
+        if other is not None and other is not value and not torch.equal(other, value):
+            raise TensorsError(source, f"tensors {name} and {first} should be one, but differ")
+        kept[first] = value
+    return kept, explained
+
+
+def _rename(name: str, layout: Layout) -> str:
+    for pattern, replacement in layout.renames:
+        if match := re.fullmatch(pattern, name):
+            return match.expand(replacement)
+    return name
+
+
+def _published(target: str, layout: Layout) -> str:
+    """The name under which a parameter is usually published: that of the module where renaming cannot be undone."""
+    for pattern, replacement in layout.renames:
+        prefix = pattern.split("(", 1)[0].replace("\\", "")
+        if replacement == r"\1" and pattern.startswith(prefix) and not target.startswith(prefix):
+            return prefix + target
+    return target
