@@ -17,6 +17,7 @@ from pathlib import Path
 import mappy
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from export.genomes import Genome
 from export.labels import Clustered, text
@@ -133,13 +134,15 @@ def identity_to(found: list[Consensus], genomes: list[Genome]) -> NDArray[np.flo
     if not pieces:
         return np.zeros(len(genomes))
     sizes = np.array([len(kmers) for _, kmers in pieces])
-    values = np.concatenate([kmers for _, kmers in pieces])
+    values, row = np.unique(np.concatenate([kmers for _, kmers in pieces]), return_inverse=True)
     piece = np.repeat(np.arange(len(pieces)), sizes)
+    holders = sparse.csr_matrix((np.ones(len(row), np.float32), (row, piece)), shape=(len(values), len(pieces)))
     owner = np.array([number for number, _ in pieces])
     best = np.zeros(len(genomes))
     for index, genome in enumerate(genomes):
-        held = np.isin(values, np.unique(canonical_kmers(genome.codes)))
-        share = np.bincount(piece[held], minlength=len(pieces)) / sizes
+        own = np.unique(canonical_kmers(genome.codes))
+        place = np.minimum(np.searchsorted(values, own), len(values) - 1)
+        share = np.asarray(holders[place[values[place] == own]].sum(axis=0)).ravel() / sizes
         for number in np.unique(owner[share > 0.5]):
             shares = np.sort(share[(owner == number) & (share > 0.5)])
             best[index] = max(best[index], float(shares[len(shares) // 10 :].mean()) ** (1 / 15))
