@@ -72,8 +72,7 @@ def library(reads: Path, bundle: str | None, threads: int) -> dict[str, float]:
         sink = TsvSink(Output(str(Path(folder, "calls.tsv"))), scorer.manifest.task)
         clock = Clock()
         for predictions in scorer.score_batches(open_reads(reads)):
-            for prediction in predictions:
-                sink.write(prediction)
+            sink.write(predictions)
             sink.flush()
         sink.commit()
         return {**clock.read(), "engine_seconds": scorer.engine_seconds}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from edgeseq.chunks import Chunk, gathered
 from edgeseq.errors import FormatError, TruncatedError
 from edgeseq.read import Read
 from edgeseq.sam import COMPLEMENT, CUT, DAMAGED, REVERSE, SKIPPED, AlignedRead, Groups, read_groups
@@ -85,12 +86,17 @@ def tags_as_text(tags: bytes) -> bytes:
     return b"\t".join(found)
 
 
-def read_bam(stream: Stream) -> Iterator[Read]:
+def read_bam(stream: Stream) -> Iterator[Chunk]:
     """Reads of a BAM stream, in order, without secondary and supplementary alignments.
 
     Reads on the reverse strand come out as sequenced; qualities above 93 as 93. Offsets count decompressed bytes.
     Raises `TruncatedError` or `FormatError` after all whole reads.
     """
+    return filter(None, gathered(_reads(stream)))
+
+
+def _reads(stream: Stream) -> Iterator[Read | None]:
+    """The reads, and ``None`` before the stream is asked for more."""
     source = stream.name
     groups: Groups | None = None
     rest = b""
@@ -138,6 +144,7 @@ def read_bam(stream: Stream) -> Iterator[Read]:
             at = end
         rest = data[at:]
         offset += at
+        yield None
     if stream.damage is not None:
         raise stream.damage.error(source, record, offset)
     if rest or groups is None:

@@ -1,13 +1,13 @@
 """Batches: rows of token ids of similar length that run through the engine together.
 
-Which rows share a batch follows from the order of the rows alone, never from time or from the number of threads.
+Which rows share a batch follows from the order of the rows alone, never from time, from the number of threads or from
+the chunks that the rows come in.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeGuard, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,54 +19,98 @@ TOKENS = 131_072
 PATIENCE = 8 * TOKENS
 """A row waits for company while at most this number of tokens is added after it."""
 
-Owner = TypeVar("Owner")
-Row = bytes | NDArray[np.integer[Any]]
-"""The ids of a row: one byte each, or an array. All rows of a batch are of one kind."""
 PadSide = Literal["left", "right"]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(Generic[Owner]):
-    """Rows of ids, the owner of each, and the token length that all are padded to. No rows is a valid batch."""
+class Rows:
+    """Rows of token ids in one array: row i is ``ids[starts[i] : starts[i] + lengths[i]]``.
 
-    rows: list[Row]
-    owners: list[Owner]
+    ``numbers`` holds the number of each row among all rows of a run.
+    """
+
+    ids: NDArray[np.integer[Any]]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def take(self, which: NDArray[np.intp]) -> Rows:
+        """Some of the rows; the ids are shared."""
+        return Rows(self.ids, self.starts[which], self.lengths[which], self.numbers[which])
+
+    def copy_to(self, target: NDArray[np.integer[Any]], side: PadSide) -> None:
+        """Nothing; writes each row to one side of its row of ``target``, and anything at all beside it.
+
+        What stands around a row comes along, so that all rows are copied in one go but those near the array's ends.
+        """
+        length = target.shape[1]
+        places = self.starts if side == "right" else self.starts + self.lengths - length
+        inside = (places >= 0) & (places + length <= len(self.ids))
+        if inside.any():
+            step = self.ids.itemsize
+            anywhere = np.ndarray((len(self.ids) - length + 1, length), self.ids.dtype, self.ids, 0, (step, step))
+            if inside.all():
+                target[:] = anywhere[places]
+            else:
+                target[inside] = anywhere[places[inside]]
+        for row in np.flatnonzero(~inside).tolist():
+            start, size = int(self.starts[row]), int(self.lengths[row])
+            at = slice(size) if side == "right" else slice(length - size, length)
+            target[row, at] = self.ids[start : start + size]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of ids in parts, and the token length that all are padded to. No rows is a valid batch."""
+
+    parts: list[Rows]
     length: int
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """The number of each row."""
+        return np.concatenate([part.numbers for part in self.parts]) if self.parts else np.empty(0, np.int64)
 
     def input_ids(self, pad_id: int, dtype: np.dtype[Any], side: PadSide = "right") -> NDArray[Any]:
         """The ids, padded on one side: an array of (rows, length) that the caller owns."""
-        if _are_bytes(self.rows):
-            pad = bytes([pad_id])
-            if side == "right":
-                filled = b"".join([row.ljust(self.length, pad) for row in self.rows])
-            else:
-                filled = b"".join([row.rjust(self.length, pad) for row in self.rows])
-            return np.frombuffer(filled, np.uint8).reshape(len(self.rows), self.length).astype(dtype)
-        ids = np.full((len(self.rows), self.length), pad_id, dtype)
-        for row, values in zip(ids, self.rows, strict=True):
-            if side == "right":
-                row[: len(values)] = values
-            else:
-                row[self.length - len(values) :] = values
-        return ids
+        kinds = [part.ids.dtype for part in self.parts]
+        ids = np.empty((len(self), self.length), np.result_type(np.min_scalar_type(pad_id), *kinds))
+        first = 0
+        for part in self.parts:
+            part.copy_to(ids[first : first + len(part)], side)
+            first += len(part)
+        np.copyto(ids, pad_id, where=~self._holds_a_token(side))
+        return ids.astype(dtype, copy=False)
 
     def attention_mask(self, dtype: np.dtype[Any], side: PadSide = "right") -> NDArray[Any]:
         """1 for a token and 0 for padding: (rows, length)."""
-        places = np.arange(self.length) if side == "right" else np.arange(self.length)[::-1]
-        lengths = np.array([len(values) for values in self.rows])
-        return (places < lengths[:, None]).astype(dtype)
+        return self._holds_a_token(side).astype(dtype)
+
+    def _holds_a_token(self, side: PadSide) -> NDArray[np.bool_]:
+        lengths = np.array([], np.int32)
+        if self.parts:
+            lengths = np.concatenate([part.lengths for part in self.parts]).astype(np.int32)
+        places = np.arange(self.length, dtype=np.int32)
+        holds: NDArray[np.bool_] = (places if side == "right" else places[::-1]) < lengths[:, None]
+        return holds
 
 
 @dataclass(slots=True)
-class _Group(Generic[Owner]):
+class _Group:
     """Rows that wait to become a batch, and the batcher's token count when the first of them came."""
 
     born: int
-    rows: list[Row] = field(default_factory=list)
-    owners: list[Owner] = field(default_factory=list)
+    rows: int = 0
+    parts: list[Rows] = field(default_factory=list)
 
 
-class Batcher(Generic[Owner]):
+class Batcher:
     """Sorts rows into batches by length bucket.
 
     With ``spec.mixed_lengths`` a row is padded to the smallest bucket that holds it; a row longer than every bucket,
@@ -75,43 +119,68 @@ class Batcher(Generic[Owner]):
     """
 
     def __init__(self, spec: Input, *, tokens: int = TOKENS, patience: int = PATIENCE) -> None:
-        self._buckets = spec.buckets if spec.mixed_lengths else ()
-        self._alone = not spec.buckets
-        self._tokens = tokens
+        self._buckets = np.array(spec.buckets if spec.mixed_lengths else (), np.int64)
+        self._tokens = tokens if spec.buckets else 0
         self._patience = patience
         self._added = 0
-        self._groups: dict[int, _Group[Owner]] = {}
+        self._groups: dict[int, _Group] = {}
 
-    def add(self, ids: Row, owner: Owner) -> list[Batch[Owner]]:
-        """The batches that this row completes: none, its own, and those of rows that waited too long."""
-        length = len(ids)
-        place = bisect_left(self._buckets, length)
-        if place < len(self._buckets):
-            length = self._buckets[place]
-        group = self._groups.get(length)
-        if group is None:
-            group = self._groups[length] = _Group(self._added)
-        group.rows.append(ids)
-        group.owners.append(owner)
-        self._added += length
+    def add(self, rows: Rows) -> list[Batch]:
+        """The batches that these rows complete, and those of rows that waited too long, in the order of their ends."""
+        lengths = self._padded(rows.lengths)
+        added = self._added + np.cumsum(lengths)
         ready = []
-        if self._alone or (len(group.rows) + 1) * length > self._tokens:
-            ready.append(self._take(length))
-        while self._groups:
-            oldest = next(iter(self._groups))
-            if self._added - self._groups[oldest].born <= self._patience:
-                break
-            ready.append(self._take(oldest))
+        first = 0
+        while first < len(rows):
+            oldest = next(iter(self._groups.values())).born if self._groups else self._added
+            end = min(int(np.searchsorted(added, oldest + self._patience, "right")) + 1, len(rows))
+            ready += self._sort(rows, lengths, added, first, end)
+            self._added = int(added[end - 1])
+            ready += self._overdue()
+            first = end
         return ready
 
-    def flush(self) -> list[Batch[Owner]]:
+    def flush(self) -> list[Batch]:
         """Every row that still waits, oldest group first."""
         return [self._take(length) for length in list(self._groups)]
 
-    def _take(self, length: int) -> Batch[Owner]:
-        group = self._groups.pop(length)
-        return Batch(group.rows, group.owners, length)
+    def _padded(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The bucket of each row, or its own length where no bucket holds it."""
+        places = np.searchsorted(self._buckets, lengths)
+        held = places < len(self._buckets)
+        padded: NDArray[np.int64] = lengths.copy()
+        padded[held] = self._buckets[places[held]]
+        return padded
 
+    def _sort(
+        self, rows: Rows, lengths: NDArray[np.int64], added: NDArray[np.int64], first: int, end: int
+    ) -> list[Batch]:
+        """Puts the rows ``first`` to ``end`` (not included), during which no group grows too old, into their groups.
 
-def _are_bytes(rows: list[Row]) -> TypeGuard[list[bytes]]:
-    return bool(rows) and isinstance(rows[0], bytes)
+        Gives the batches that become full, in the order of their last rows.
+        """
+        order = first + np.argsort(lengths[first:end], kind="stable")
+        changes = np.flatnonzero(np.diff(lengths[order])) + 1
+        full = []
+        for places in np.split(order, changes):
+            length = int(lengths[places[0]])
+            room = max(1, self._tokens // length)
+            while len(places):
+                group = self._groups.get(length)
+                if group is None:
+                    group = self._groups[length] = _Group(int(added[places[0]]) - length)
+                some, places = np.split(places, [room - group.rows])
+                group.parts.append(rows.take(some))
+                group.rows += len(some)
+                if group.rows == room:
+                    full.append((int(some[-1]), self._take(length)))
+        self._groups = dict(sorted(self._groups.items(), key=lambda item: item[1].born))
+        return [batch for _, batch in sorted(full, key=lambda pair: pair[0])]
+
+    def _overdue(self) -> list[Batch]:
+        """The batches of groups that have waited too long."""
+        late = [length for length, group in self._groups.items() if self._added - group.born > self._patience]
+        return [self._take(length) for length in late]
+
+    def _take(self, length: int) -> Batch:
+        return Batch(self._groups.pop(length).parts, length)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseq.manifest import Task
-from edgeseq.prediction import UNCLASSIFIED, Decision, Scores, Segment
+from edgeseq.prediction import UNCLASSIFIED, Segment
+from edgeseq.predictions import DecisionColumns, ScoreColumns
 from edgeseq.segments import segments
 
-EMPTY = Decision(UNCLASSIFIED, 0.0, "", "empty")
-"""For a read with nothing to score."""
+REASONS = ("", "empty", "short", "n", "score")
+"""Why a read is not called; the first that holds counts."""
 
 
-def decide(scores: Sequence[Scores], lengths: Sequence[int], task: Task) -> list[Decision]:
+def decide(scores: ScoreColumns, lengths: NDArray[np.int64], task: Task) -> DecisionColumns:
     """One decision for each read, of so many bases. Pure: the same scores give the same decision, in any company.
 
     Classes: the most probable label, or ``unclassified`` for the first of these reasons that holds: ``empty`` (nothing
@@ -23,9 +23,12 @@ def decide(scores: Sequence[Scores], lengths: Sequence[int], task: Task) -> list
     """
     if task.kind == "sequence-classification":
         return _classify(scores, lengths, task)
-    if task.kind == "regression":
-        return [Decision("", float(one.probabilities[0]), "") if len(one.windows) else EMPTY for one in scores]
-    return [Decision("", 0.0, "") if len(one.windows) else EMPTY for one in scores]
+    values = np.zeros(len(scores))
+    if task.kind == "regression" and scores.probabilities.size:
+        values = np.where(scores.counts > 0, scores.probabilities[:, 0], 0.0)
+    labels = ["" if windows else UNCLASSIFIED for windows in scores.counts.tolist()]
+    reasons = ["" if windows else "empty" for windows in scores.counts.tolist()]
+    return DecisionColumns(labels, values.tolist(), [""] * len(scores), reasons)
 
 
 def threshold(label: str, task: Task) -> float:
@@ -33,35 +36,31 @@ def threshold(label: str, task: Task) -> float:
     return task.abstention.thresholds.get(label, task.abstention.minimum_score)
 
 
-def _classify(scores: Sequence[Scores], lengths: Sequence[int], task: Task) -> list[Decision]:
+def _classify(scores: ScoreColumns, lengths: NDArray[np.int64], task: Task) -> DecisionColumns:
     rule = task.abstention
-    limits = [(label, threshold(label, task)) for label in task.labels]
-    favourites = iter(_favourites(scores))
-    decisions = []
-    for one, length in zip(scores, lengths, strict=True):
-        windows = len(one.windows)
-        if not windows:
-            decisions.append(EMPTY)
-            continue
-        best, score = next(favourites)
-        candidate, limit = limits[best]
-        reason = ""
-        if length < rule.minimum_length:
-            reason = "short"
-        elif one.n_fraction > rule.maximum_n_fraction:
-            reason = "n"
-        elif score < limit:
-            reason = "score"
-        parts: tuple[Segment, ...] = segments(one, task) if windows > 1 else ()
-        decisions.append(Decision(UNCLASSIFIED if reason else candidate, score, candidate, reason, parts))
-    return decisions
+    empty = scores.counts == 0
+    best = np.zeros(len(scores), np.intp)
+    top = np.zeros(len(scores))
+    if not empty.all():
+        best = scores.probabilities.argmax(axis=1)
+        top = scores.probabilities[np.arange(len(scores)), best].astype(np.float64)
+        top[empty] = 0.0
+    limits = np.array([threshold(label, task) for label in task.labels])
+    holds = [empty, lengths < rule.minimum_length, scores.n_fractions > rule.maximum_n_fraction, top < limits[best]]
+    reasons = [REASONS[code] for code in np.select(holds, range(1, len(REASONS)), 0).tolist()]
+    candidates = [task.labels[label] for label in best.tolist()]
+    for place in np.flatnonzero(empty).tolist():
+        candidates[place] = ""
+    labels = [UNCLASSIFIED if reason else label for reason, label in zip(reasons, candidates, strict=True)]
+    return DecisionColumns(labels, top.tolist(), candidates, reasons, _segments(scores, task))
 
 
-def _favourites(scores: Sequence[Scores]) -> list[tuple[int, float]]:
-    """Number and probability of the most probable label, for each read that has scores."""
-    rows = [one.probabilities for one in scores if len(one.windows)]
-    if not rows:
-        return []
-    table = np.concatenate(rows).reshape(len(rows), -1)
-    best = table.argmax(axis=1)
-    return list(zip(best.tolist(), table[np.arange(len(rows)), best].tolist(), strict=True))
+def _segments(scores: ScoreColumns, task: Task) -> dict[int, tuple[Segment, ...]]:
+    """The segments of the reads that have any."""
+    if len(scores.windows) < 2:
+        return {}
+    favourites = scores.windows.argmax(axis=1)
+    owners = np.repeat(np.arange(len(scores)), scores.counts)
+    changes = (favourites[1:] != favourites[:-1]) & (owners[1:] == owners[:-1])
+    found = {read: segments(scores[read], task) for read in np.unique(owners[1:][changes]).tolist()}
+    return {read: parts for read, parts in found.items() if parts}

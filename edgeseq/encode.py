@@ -1,63 +1,65 @@
-"""From a read to rows of token ids: normalise, tile, encode."""
+"""From reads to rows of token ids: normalise, tile, encode, a chunk at a time."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.aggregate import Windows
-from edgeseq.batches import Row
+from edgeseq.batches import Rows
+from edgeseq.chunks import Chunk
 from edgeseq.manifest import Input
 from edgeseq.normalise import COMPLEMENTS, TABLES, UNKNOWN
-from edgeseq.read import Read
 from edgeseq.tokenizers import Tokenizer
-from edgeseq.windows import tile
+from edgeseq.windows import Windows, tile
 
 Ids = NDArray[np.integer[Any]]
 
 
-class EncodedRead(Windows):
-    """A read, its windows, and what it takes to encode them.
+class EncodedChunk(Windows):
+    """A chunk of reads, their windows, and what it takes to encode them.
 
-    ``texts`` holds one text for each strand that is scored; both run along the forward strand. ``last`` holds the ids
-    of the last window if they are known already. Row ``strands * window + strand`` belongs to that strand of that
-    window; ``first`` is the number of row 0 among the rows of all reads, and ``end`` that of the next read's row 0.
+    ``texts`` holds one text for each strand that is scored; all run along the forward strand. ``places`` is where each
+    window starts in them. ``known`` holds the ids of windows that had to be encoded before they were asked for.
+    Row ``strands * window + strand`` belongs to that strand of that window; ``first_row`` is the number of row 0 among
+    the rows of all chunks, and ``end_row`` that of the next chunk's row 0.
     """
-
-    __slots__ = ("end", "first", "last", "read", "texts")
 
     def __init__(
         self,
-        read: Read,
+        chunk: Chunk,
         texts: list[bytes],
+        counts: NDArray[np.int64],
         starts: NDArray[np.int64],
         ends: NDArray[np.int64],
-        n_fraction: float,
-        last: Ids | None = None,
+        n_fractions: NDArray[np.float64],
     ) -> None:
-        self.read = read
+        super().__init__(counts, starts, ends, n_fractions)
+        self.chunk = chunk
         self.texts = texts
-        self.starts = starts
-        self.ends = ends
-        self.n_fraction = n_fraction
-        self.last = last
-        self.scored = len(starts)
-        self.first = self.end = 0
+        self.places = np.repeat(np.cumsum(chunk.lengths) - chunk.lengths, counts) + starts
+        self.known: dict[int, Ids] = {}
+        self.first_row = self.end_row = 0
+
+    def without(self, windows: list[int]) -> EncodedChunk:
+        """The chunk without some windows, each the last one of its read."""
+        kept = np.ones(len(self.starts), np.bool_)
+        kept[windows] = False
+        counts = self.counts.copy()
+        counts[np.repeat(np.arange(len(counts)), counts)[windows]] -= 1
+        return EncodedChunk(self.chunk, self.texts, counts, self.starts[kept], self.ends[kept], self.n_fractions)
 
 
 class Encoder:
     """Encodes reads as a manifest's input section asks for. Safe to share between threads.
 
-    Where a tokenizer gives each letter one byte, normalising and encoding are one translation of the whole read.
+    Where a tokenizer gives each letter one byte, normalising and encoding are one translation of a whole chunk.
     """
 
     def __init__(self, spec: Input, tokenizer: Tokenizer) -> None:
         self._spec = spec
         self._tokenizer = tokenizer
-        self._tile = lru_cache(4096)(self._tile_once)
         unknown = ord(UNKNOWN[spec.alphabet])
         strands = [TABLES[spec.alphabet]]
         if spec.strand == "mean":
@@ -75,41 +77,65 @@ class Encoder:
         """Rows for each window."""
         return len(self._strands)
 
-    def plan(self, read: Read) -> EncodedRead:
-        """The read with its windows. A window too short to give any token (the last one) is left out."""
-        texts = [read.sequence.translate(table) for table in self._strands]
-        text = texts[0]
-        length = len(text)
-        starts, ends = self._tile(length) if length <= 16 * self._spec.window else tile(length, self._spec)
-        n_fraction = text.count(self._unknown) / length if self._unknown in text else 0.0
-        if self._whole or not length:
-            return EncodedRead(read, texts, starts, ends, n_fraction)
-        last = self._tokenizer.encode(text[starts[-1] : ends[-1]])
-        if not len(last):
-            return EncodedRead(read, texts, starts[:-1], ends[:-1], n_fraction)
-        return EncodedRead(read, texts, starts, ends, n_fraction, last)
-
-    def rows(self, encoded: EncodedRead, first: int, end: int) -> list[Row]:
-        """The ids of the rows of windows ``first`` to ``end`` (not included), in order."""
-        texts = encoded.texts
-        if self._whole and len(texts) == len(encoded.starts) == 1:
-            return [*texts[first:end]]
-        places = zip(encoded.starts[first:end].tolist(), encoded.ends[first:end].tolist(), strict=True)
-        if len(texts) == 1:
-            parts = [texts[0][start:stop] for start, stop in places]
-        else:
-            forward, reverse = texts
-            parts = [part for start, stop in places for part in (forward[start:stop], reverse[start:stop][::-1])]
+    def plan(self, chunk: Chunk) -> EncodedChunk:
+        """The reads with their windows. A window too short to give any token (the last one) is left out."""
+        texts = [chunk.letters.translate(table) for table in self._strands]
+        n_fractions = self._n_fractions(texts[0], chunk.lengths)
+        encoded = EncodedChunk(chunk, texts, *tile(chunk.lengths, self._spec), n_fractions)
         if self._whole:
-            return [*parts]
-        known = encoded.last if end == len(encoded.starts) and len(texts) == 1 else None
-        if known is None:
-            return [self._tokenizer.encode(part) for part in parts]
-        encoded.last = None
-        return [*[self._tokenizer.encode(part) for part in parts[:-1]], known]
+            return encoded
+        last = (encoded.first + encoded.counts - 1)[encoded.counts > 0].tolist()
+        found = {window: self._tokenizer.encode(self._part(encoded, window, 0)) for window in last}
+        silent = [window for window, ids in found.items() if not len(ids)]
+        if silent:
+            return encoded.without(silent)
+        if self.strands == 1:
+            encoded.known = found
+        return encoded
 
-    def _tile_once(self, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        starts, ends = tile(length, self._spec)
-        starts.setflags(write=False)
-        ends.setflags(write=False)
-        return starts, ends
+    def rows(self, encoded: EncodedChunk, windows: NDArray[np.int64] | None = None) -> Rows:
+        """The rows of ``windows`` (default: of all) in order, with their numbers."""
+        if windows is None:
+            windows = np.arange(len(encoded.starts))
+        strands = self.strands
+        numbers = encoded.first_row + windows
+        if strands > 1:
+            numbers = (encoded.first_row + windows[:, None] * strands + np.arange(strands)).ravel()
+        if self._whole:
+            return self._translated(encoded, windows, numbers)
+        ids = [
+            known
+            if (known := encoded.known.pop(window, None)) is not None
+            else self._tokenizer.encode(self._part(encoded, window, strand))
+            for window in windows.tolist()
+            for strand in range(strands)
+        ]
+        lengths = np.array([len(row) for row in ids], np.int64)
+        together = np.concatenate(ids) if ids else np.empty(0, np.uint8)
+        return Rows(together, np.cumsum(lengths) - lengths, lengths, numbers)
+
+    def _translated(self, encoded: EncodedChunk, windows: NDArray[np.int64], numbers: NDArray[np.int64]) -> Rows:
+        """The rows where the texts hold ids: places in one array, the reverse strand from its own end on."""
+        places = encoded.places[windows]
+        lengths = (encoded.ends - encoded.starts)[windows]
+        ids = np.frombuffer(encoded.texts[0], np.uint8)
+        if self.strands > 1:
+            reverse = np.frombuffer(encoded.texts[1], np.uint8)[::-1]
+            places = np.stack([places, 2 * len(ids) - places - lengths], axis=1).ravel()
+            lengths = np.repeat(lengths, 2)
+            ids = np.concatenate([ids, reverse])
+        return Rows(ids, places, lengths, numbers)
+
+    def _part(self, encoded: EncodedChunk, window: int, strand: int) -> bytes:
+        """The letters of one strand of a window, in that strand's direction."""
+        place = int(encoded.places[window])
+        part = encoded.texts[strand][place : place + int(encoded.ends[window] - encoded.starts[window])]
+        return part[::-1] if strand else part
+
+    def _n_fractions(self, text: bytes, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        places = np.flatnonzero(np.frombuffer(text, np.uint8) == self._unknown)
+        if not len(places):
+            return np.zeros(len(lengths))
+        owners = np.searchsorted(np.cumsum(lengths), places, "right")
+        shares: NDArray[np.float64] = np.bincount(owners, minlength=len(lengths)) / np.maximum(lengths, 1)
+        return shares

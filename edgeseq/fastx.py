@@ -1,6 +1,6 @@
-"""FASTQ and FASTA: bytes → reads.
+"""FASTQ and FASTA: bytes → chunks of reads.
 
-The lines of a whole chunk of FASTQ are found and checked with numpy; Python then only cuts each read out of the chunk.
+The lines of a whole piece of FASTQ are found and checked with numpy; reads are cut out of it only for those who ask.
 What is not a plain four-line record (wrapped lines, blank lines, damage) goes through `_record`, one record at a time,
 which accepts it or says what is wrong. A damaged place is never skipped over: reading stops there with an error.
 """
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeseq.chunks import Chunk, gathered
 from edgeseq.errors import FormatError, TruncatedError
+from edgeseq.headers import barcodes
 from edgeseq.read import Read
 from edgeseq.stream import CHUNK, Stream
 
@@ -30,33 +32,84 @@ _CUT = "the file was cut, or is still being written: copy it again, or wait unti
 _DAMAGED = "the file is damaged here: copy it again, or remove this record"
 
 
-def read_fastq(stream: Stream, offset: int = 0) -> Iterator[Read]:
+class FastqChunk(Chunk):
+    """Reads of plain four-line records, as places in the text that holds them.
+
+    ``bounds`` has a row for each: start and end of the header line (without ``@``), of the sequence and of the quality.
+    """
+
+    def __init__(
+        self, text: bytes, bounds: NDArray[np.int64], letters: bytes, source: str, record: int, offset: int
+    ) -> None:
+        """``record`` and ``offset`` belong to the first record and to the first byte of ``text``."""
+        self.letters = letters
+        self.lengths = bounds[:, 3] - bounds[:, 2]
+        self._text = text
+        self._bounds = bounds
+        self._source = source
+        self._record = record
+        self._offset = offset
+
+    def __getitem__(self, number: int) -> Read:
+        (read,) = self._cut(range(len(self))[number], 1)
+        return read
+
+    def __iter__(self) -> Iterator[Read]:
+        return self._cut(0, len(self))
+
+    def ids(self) -> list[str]:
+        return str(b"\n".join([name for name, _ in self._names()]), "utf-8", "backslashreplace").split("\n")
+
+    def sources(self) -> list[str]:
+        return [self._source] * len(self)
+
+    def barcodes(self) -> list[str]:
+        return barcodes([description for _, description in self._names()], self._source)
+
+    def _names(self) -> list[tuple[bytes, bytes]]:
+        """Id and description of each read."""
+        lines = _parts(self._text, self._bounds[:, 0], self._bounds[:, 1])
+        return [split_name(line) for line in lines]
+
+    def _cut(self, first: int, count: int) -> Iterator[Read]:
+        """So many reads, from the ``first`` on."""
+        text = self._text
+        for number, bounds in enumerate(self._bounds[first : first + count].tolist(), self._record + first):
+            begin, name_end, start, end, quality_start, quality_end = bounds
+            read_id, description = split_name(text[begin:name_end])
+            yield Read(
+                str(read_id, "utf-8", "backslashreplace"),
+                text[start:end],
+                text[quality_start:quality_end],
+                description,
+                self._source,
+                number,
+                self._offset + begin - 1,
+            )
+
+
+def read_fastq(stream: Stream, offset: int = 0) -> Iterator[Chunk]:
     """Reads of a FASTQ stream whose first byte is at ``offset``, in order.
 
     Lines end with LF or CRLF, the last one with either or nothing. Sequence and quality may be wrapped alike, or the
     sequence alone. Blank lines between records are passed over. Raises `TruncatedError` or `FormatError` after
     all whole reads; where the stream itself is damaged, a record without its line end is not whole.
     """
+    return filter(None, gathered(_fastq(stream, offset)))
+
+
+def _fastq(stream: Stream, offset: int) -> Iterator[Read | Chunk | None]:
+    """The reads, and ``None`` before the stream is asked for more."""
     source = stream.name
     rest = b""
     record = 0
     while (data := stream.more(rest)) is not None:
         at = 0
         if len(rest) <= CHUNK:
-            bounds, tabs = _layout(data)
-            for begin, name_end, start, end, quality_start, quality_end, after in zip(*bounds, strict=True):
-                name = data[begin:name_end]
-                sequence = data[start:end]
-                quality = data[quality_start:quality_end]
-                if sequence.translate(None, RESIDUES) or b" " in quality:
-                    break
-                read_id, _, description = name.partition(b" ")
-                if tabs:
-                    read_id, description = split_name(name)
-                text = str(read_id, "utf-8", "backslashreplace")
-                yield Read(text, sequence, quality, description, source, record, offset + begin - 1)
-                record += 1
-                at = after
+            bounds, letters, at = _plain(data)
+            if len(bounds):
+                yield FastqChunk(data, bounds, letters, source, record, offset)
+                record += len(bounds)
         while True:
             at = _past_blank_lines(data, at)
             found = _record(data, at, _Place(source, record, offset + at))
@@ -65,6 +118,7 @@ def read_fastq(stream: Stream, offset: int = 0) -> Iterator[Read]:
             read, at = found
             yield read
             record += 1
+        yield None
         rest = data[at:]
         offset += at
     if stream.damage is not None:
@@ -80,11 +134,16 @@ def read_fastq(stream: Stream, offset: int = 0) -> Iterator[Read]:
         rest = rest[_past_blank_lines(rest, at) :]
 
 
-def read_fasta(stream: Stream, offset: int = 0) -> Iterator[Read]:
+def read_fasta(stream: Stream, offset: int = 0) -> Iterator[Chunk]:
     """Reads of a FASTA stream whose first byte is at ``offset``, in order; sequences are joined over their lines.
 
     A record is whole when the next one starts or the stream ends cleanly. Raises as `read_fastq` does.
     """
+    return filter(None, gathered(_fasta(stream, offset)))
+
+
+def _fasta(stream: Stream, offset: int) -> Iterator[Read | None]:
+    """The reads, and ``None`` before the stream is asked for more."""
     source = stream.name
     rest = b""
     record = 0
@@ -95,6 +154,7 @@ def read_fasta(stream: Stream, offset: int = 0) -> Iterator[Read]:
             yield _entry(data[at : end + 1], source, record, offset + at)
             record += 1
             at = seek = end + 1
+        yield None
         rest = data[at:]
         offset += at
     if stream.damage is not None:
@@ -110,11 +170,39 @@ def split_name(name: bytes) -> tuple[bytes, bytes]:
     return (read_id, middle + tab + tail) if space else (read_id, tail)
 
 
-def _layout(data: bytes) -> tuple[list[list[int]], bool]:
-    """Where the leading four-line records of ``data`` stand, as seven lists; whether there are tabs.
+def _plain(data: bytes) -> tuple[NDArray[np.int64], bytes, int]:
+    """The leading plain four-line records of ``data``: their bounds (see `FastqChunk`), letters, and where they end."""
+    bounds = _layout(data)
+    sequences = _parts(data, bounds[:, 2], bounds[:, 3])
+    letters = b"".join(sequences)
+    if letters.translate(None, RESIDUES):
+        odd = next(number for number, sequence in enumerate(sequences) if sequence.translate(None, RESIDUES))
+        bounds, letters = bounds[:odd], b"".join(sequences[:odd])
+    if b" " in data:
+        bounds, letters = _without_spaces(data, bounds, letters)
+    return bounds, letters, data.find(b"\n", int(bounds[-1, 5])) + 1 if len(bounds) else 0
 
-    The lists hold name start and end, sequence start and end, quality start and end, and the end of the record. They
-    stop before the first record that is incomplete or irregular; residues, and spaces in qualities, are not looked at.
+
+def _without_spaces(data: bytes, bounds: NDArray[np.int64], letters: bytes) -> tuple[NDArray[np.int64], bytes]:
+    """The records before the first one with a space in its quality, and their letters."""
+    spaces = np.flatnonzero(np.frombuffer(data, np.int8) == 32)
+    before = np.searchsorted(spaces, bounds[:, 4:6])
+    holds = before[:, 0] < before[:, 1]
+    if not holds.any():
+        return bounds, letters
+    odd = int(np.argmax(holds))
+    return bounds[:odd], letters[: int((bounds[:odd, 3] - bounds[:odd, 2]).sum())]
+
+
+def _parts(data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[bytes]:
+    return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _layout(data: bytes) -> NDArray[np.int64]:
+    """Where the leading four-line records of ``data`` stand; see `FastqChunk`.
+
+    They stop before the first record that is incomplete or irregular; residues, and spaces in qualities, are not
+    looked at.
     """
     codes = np.frombuffer(data, np.int8)
     special = np.flatnonzero(codes < 32)
@@ -122,25 +210,22 @@ def _layout(data: bytes) -> tuple[list[list[int]], bool]:
     lines = special if (kinds == 10).all() else special[kinds == 10]
     count = len(lines) // 4
     if not count:
-        return [[]] * 7, False
+        return np.empty((0, 6), np.int64)
     ends = lines[: 4 * count].reshape(count, 4)
     starts = np.empty_like(ends)
     starts[0, 0] = 0
     starts[:, 1:] = ends[:, :3] + 1
     starts[1:, 0] = ends[:-1, 3] + 1
-    after = ends[:, 3] + 1
     fine = np.ones(count, np.bool_)
-    tabs = False
     if len(lines) < len(special):
-        tabs = bool((kinds == 9).any())
         ends = ends - (codes[ends - 1] == 13)
         fine[_irregular(codes, special[kinds != 10], lines[: 4 * count])] = False
     fine &= (codes[starts[:, 0]] == 64) & (codes[starts[:, 2]] == 43)
     fine &= codes[np.minimum(starts[:, 0] + 1, len(codes) - 1)] > 32
     fine &= ends[:, 1] - starts[:, 1] == ends[:, 3] - starts[:, 3]
     regular = count if fine.all() else int(np.argmin(fine))
-    columns = (starts[:, 0] + 1, ends[:, 0], starts[:, 1], ends[:, 1], starts[:, 3], ends[:, 3], after)
-    return [column[:regular].tolist() for column in columns], tabs
+    columns = (starts[:, 0] + 1, ends[:, 0], starts[:, 1], ends[:, 1], starts[:, 3], ends[:, 3])
+    return np.stack(columns, axis=1)[:regular]
 
 
 def _irregular(codes: NDArray[np.int8], special: NDArray[np.intp], lines: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -8,7 +8,7 @@ Dialects may be mixed in one line.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -62,6 +62,16 @@ def barcode(description: bytes, source: str = "") -> str:
     else:
         return ""
     return parse_header(description).barcode
+
+
+def barcodes(descriptions: Sequence[bytes], source: str = "") -> list[str]:
+    """`barcode` of each of several reads of one source."""
+    if folder := folder_barcode(source):
+        return [folder] * len(descriptions)
+    text = b"\n".join(descriptions)
+    if not any(sign in text for sign in (b"barcode=", b"BC", b"RG")):
+        return [""] * len(descriptions)
+    return [barcode(description, source) for description in descriptions]
 
 
 def fields(description: bytes) -> dict[str, str]:

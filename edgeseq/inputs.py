@@ -8,10 +8,12 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeseq.errors import ReadError, UsageError
-from edgeseq.read import Read
+
+if TYPE_CHECKING:
+    from edgeseq.chunks import Chunk, Reads
 
 STDIN = "-"
 COMPANIONS = frozenset(
@@ -86,30 +88,35 @@ class Inputs:
         """Whether reads may pause."""
         return any(file.live for file in self.files)
 
-    def reads(self) -> Iterator[Read]:
+    def reads(self) -> Reads:
         """The reads of all files, in order. Damage is reported after the reads before it, and the next file follows."""
+        from edgeseq.chunks import Reads
+
+        return Reads(self._chunks())
+
+    def _chunks(self) -> Iterator[Chunk]:
         before = 0
         for file in self.files:
             try:
                 if file.companion:
                     yield from self._noting(file)
                 else:
-                    yield from self._reads_of(file)
+                    yield from self._chunks_of(file)
             except ReadError as error:
                 self._report(error)
             before += file.size
             self.bytes_read = max(before, self.bytes_read) if file.live else before
 
-    def _noting(self, file: InputFile) -> Iterator[Read]:
+    def _noting(self, file: InputFile) -> Iterator[Chunk]:
         """The reads of a companion file, or a note that it has none."""
         found = False
-        for read in self._reads_of(file):
+        for chunk in self._chunks_of(file):
             found = True
-            yield read
+            yield chunk
         if not found:
             self._note(file.path)
 
-    def _reads_of(self, file: InputFile) -> Iterator[Read]:
+    def _chunks_of(self, file: InputFile) -> Iterator[Chunk]:
         from edgeseq.reads import open_reads
 
         try:
@@ -118,7 +125,7 @@ class Inputs:
             problem = f"cannot be opened: {error.strerror or error}"
             raise ReadError(file.path, problem, record=0, offset=0, remedy="check path and rights") from error
         with handle:
-            yield from open_reads(handle, named=file.named and not file.companion)
+            yield from open_reads(handle, named=file.named and not file.companion).chunks()
 
     def _count(self, size: int) -> None:
         self.bytes_read += size

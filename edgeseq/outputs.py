@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.aggregate import Rows
+from edgeseq.aggregate import Values
 
 
 class OutputRows:
@@ -20,13 +18,13 @@ class OutputRows:
     def __init__(self) -> None:
         self.complete = 0
         self._first = 0
-        self._values: Rows = np.empty((0, 0), np.float32)
+        self._values: Values = np.empty((0, 0), np.float32)
         self._given: NDArray[np.bool_] = np.empty(0, np.bool_)
         self._closed: NDArray[np.bool_] = np.empty(0, np.bool_)
 
-    def put(self, numbers: Sequence[int], outputs: Rows, *, close: bool) -> None:
+    def put(self, numbers: NDArray[np.int64], outputs: Values, *, close: bool) -> None:
         """Takes the output of rows, and closes them or not."""
-        at = np.array(numbers, np.intp) - self._first
+        at = numbers - self._first
         self._reach(int(at.max()) + 1, outputs.shape[1])
         self._values[at] = outputs
         self._given[at] = True
@@ -34,23 +32,25 @@ class OutputRows:
             self._closed[at] = True
             self._advance()
 
-    def close(self, first: int, end: int) -> None:
-        """Closes the rows ``first`` to ``end`` (not included)."""
-        self._reach(end - self._first, self._values.shape[1])
-        self._closed[first - self._first : end - self._first] = True
-        self._advance()
+    def close(self, numbers: NDArray[np.int64]) -> None:
+        """Closes rows."""
+        if len(numbers):
+            at = numbers - self._first
+            self._reach(int(at.max()) + 1, self._values.shape[1])
+            self._closed[at] = True
+            self._advance()
 
-    def between(self, first: int, end: int) -> Rows:
+    def between(self, first: int, end: int) -> Values:
         """The output of the rows ``first`` to ``end`` (not included), all of which were given."""
         return self._values[first - self._first : end - self._first]
 
-    def take(self, end: int) -> Rows:
+    def take(self, end: int) -> Values:
         """The output of all rows before number ``end`` that were given any. These rows are forgotten."""
         count = end - self._first
         if not count:
             return self._values[:0]
         given = self._given[:count]
-        taken: Rows = self._values[:count].copy() if given.all() else self._values[:count][given]
+        taken: Values = self._values[:count].copy() if given.all() else self._values[:count][given]
         for column in (self._values, self._given, self._closed):
             column[: len(column) - count] = column[count:]
             column[len(column) - count :] = 0

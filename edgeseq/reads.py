@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgeseq import bam
+from edgeseq.chunks import Chunk, Reads
 from edgeseq.errors import NotReadsError, ReadError
 from edgeseq.fastx import read_fasta, read_fastq
 from edgeseq.folder import read_files, unreadable
 from edgeseq.inflate import MAGIC, decompressed
-from edgeseq.read import Read
 from edgeseq.sam import looks_like_sam, read_sam
 from edgeseq.stream import Stream
 
@@ -43,7 +43,7 @@ def open_reads(
     *,
     on_error: Callable[[ReadError], None] | None = None,
     named: bool = True,
-) -> Iterator[Read]:
+) -> Reads:
     """Reads of a file, a folder, standard input (``"-"``) or a binary file object, one by one, in order.
 
     The content decides the format: FASTQ, FASTA, SAM, BAM, and each of them as gzip with any number of members. Nothing
@@ -57,16 +57,16 @@ def open_reads(
     ``on_error``, if given, is called with the error of each damaged file instead, and the next file follows.
     """
     if not isinstance(source, (str, os.PathLike)):
-        return _parse(source, _name(source), named=named or _READ_NAME.search(_name(source)) is not None)
+        return Reads(_parse(source, _name(source), named=named or _READ_NAME.search(_name(source)) is not None))
     path = os.fsdecode(source)
     if path == "-":
-        return _parse(sys.stdin.buffer, path)
+        return Reads(_parse(sys.stdin.buffer, path))
     if Path(path).is_dir():
-        return _folder(path, on_error)
-    return _file(path, named=named or _READ_NAME.search(path) is not None)
+        return Reads(_folder(path, on_error))
+    return Reads(_file(path, named=named or _READ_NAME.search(path) is not None))
 
 
-def _folder(folder: str, on_error: Callable[[ReadError], None] | None) -> Iterator[Read]:
+def _folder(folder: str, on_error: Callable[[ReadError], None] | None) -> Iterator[Chunk]:
     for path in read_files(folder, on_error=on_error):
         try:
             yield from _file(path, named=_READ_NAME.search(path) is not None)
@@ -76,7 +76,7 @@ def _folder(folder: str, on_error: Callable[[ReadError], None] | None) -> Iterat
             on_error(error)
 
 
-def _file(path: str, *, named: bool) -> Iterator[Read]:
+def _file(path: str, *, named: bool) -> Iterator[Chunk]:
     try:
         file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
@@ -85,8 +85,8 @@ def _file(path: str, *, named: bool) -> Iterator[Read]:
         yield from _parse(file, path, named=named)
 
 
-def _parse(file: BinaryIO, name: str, *, named: bool = True) -> Iterator[Read]:
-    """Reads of a file by its content. ``named``: the user means it to be reads, so it is an error if it is not."""
+def _parse(file: BinaryIO, name: str, *, named: bool = True) -> Iterator[Chunk]:
+    """The reads of a file by its content. ``named``: the user means it to be reads, so it is an error if it is not."""
     stream = Stream(name, decompressed(file))
     head = stream.peek(_PEEK, 1 if named else 3)
     offset = len(_BOM) if head.startswith(_BOM) else 0

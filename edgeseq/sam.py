@@ -6,6 +6,7 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 
+from edgeseq.chunks import Chunk, gathered
 from edgeseq.errors import FormatError, TruncatedError
 from edgeseq.headers import fields, header_of
 from edgeseq.read import Header, Read
@@ -78,11 +79,16 @@ def read_groups(header: bytes) -> Groups:
     return groups
 
 
-def read_sam(stream: Stream, offset: int = 0) -> Iterator[Read]:
+def read_sam(stream: Stream, offset: int = 0) -> Iterator[Chunk]:
     """Reads of SAM text whose first byte is at ``offset``, in order, without secondary and supplementary alignments.
 
     Reads on the reverse strand come out as sequenced. Raises `TruncatedError` or `FormatError` after all whole reads.
     """
+    return filter(None, gathered(_reads(stream, offset)))
+
+
+def _reads(stream: Stream, offset: int) -> Iterator[Read | None]:
+    """The reads, and ``None`` before the stream is asked for more."""
     groups: dict[str, Mapping[str, str]] = {}
     rest = b""
     record = 0
@@ -98,6 +104,7 @@ def read_sam(stream: Stream, offset: int = 0) -> Iterator[Read]:
                 if read is not None:
                     yield read
             offset += len(line) + 1
+        yield None
     if stream.damage is not None:
         raise stream.damage.error(stream.name, record, offset)
     if rest.startswith(b"@"):

@@ -1,9 +1,10 @@
 """The scorer: a bundle ready to score reads.
 
-    reads ─▶ plan, tile, encode, batch ─▶ session ─▶ collect ─▶ aggregate ─▶ decide ─▶ predictions
-    └────────── reading thread ───────┘  └workers┘  └────────── the caller's thread ─────────────┘
+    chunks ─▶ plan, tile, encode, batch ─▶ session ─▶ collect ─▶ aggregate ─▶ decide ─▶ predictions
+    └─────────── reading thread ───────┘  └workers┘  └────────── the caller's thread ─────────────┘
 
-All steps but the session are plain code on arrays; `edgeseq.pipeline` lets them overlap.
+The unit of work is a chunk of reads, from the parser to the sink; a single read is a chunk of one. All steps but the
+session are plain code on arrays; `edgeseq.pipeline` lets them overlap.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.aggregate import Rows, aggregate, strand_means
+from edgeseq.aggregate import Values, aggregate, strand_means
 from edgeseq.bundle import Bundle, read_bundle
+from edgeseq.chunks import Chunk, Reads, gathered
 from edgeseq.decide import decide
-from edgeseq.encode import EncodedRead, Encoder, Ids
+from edgeseq.encode import EncodedChunk, Encoder, Ids
 from edgeseq.errors import EngineError, UsageError
 from edgeseq.feed import Collector, Feed, Parcel
 from edgeseq.manifest import Manifest, Tensor
 from edgeseq.pipeline import overlap, with_pauses
 from edgeseq.prediction import Prediction
+from edgeseq.predictions import Predictions
 from edgeseq.read import Read
 from edgeseq.selftest import self_test
 from edgeseq.session import Session
@@ -36,6 +39,8 @@ from edgeseq.tokenizers import load_tokenizer
 RUN_TOKENS = 131_072
 """What a processor runs at a time, padding included. Smaller runs suit its caches better, but each end of a run waits
 for the interpreter: measured end to end, whole batches win (10.3 against 8.4 Mb/s on two cores)."""
+LIVE_CHUNKS, LIVE_READS = 4, 4096
+"""How far ahead a source that may pause is read."""
 SCORED_KINDS = ("sequence-classification", "regression", "embedding")
 
 
@@ -109,8 +114,11 @@ class Scorer:
 
     def score_batches(
         self, reads: Iterable[Read], *, early_stop: bool = False, live: bool = False
-    ) -> Generator[list[Prediction]]:
-        """As `score`, in lists of the predictions that became ready together."""
+    ) -> Generator[Predictions]:
+        """As `score`, in lots of the predictions that became ready together.
+
+        The reads of `open_reads` stay in chunks on their way through.
+        """
         self._check_kind()
         return self._score_batches(reads, early_stop, live)
 
@@ -120,15 +128,18 @@ class Scorer:
         collector = Collector(self.manifest.task, self._encoder.strands)
         feed = Feed(self._encoder, self.manifest.input, threading.Event())
         finished: list[Prediction] = []
-        for parcel in feed.all_windows([read]):
-            finished += self._finish(*collector.take(parcel, self._work(parcel)))
+        for parcel in feed.all_windows([Chunk([read])]):
+            for chunk, rows in collector.take(parcel, self._work(parcel)):
+                finished += self._finish(chunk, rows)
         return finished[0]
 
     def encode(self, read: Read) -> list[Ids]:
         """The token ids of all rows of a read: each strand (where the bundle scores both) of each window."""
-        encoded = self._encoder.plan(read)
-        rows = self._encoder.rows(encoded, 0, len(encoded.starts))
-        return [np.frombuffer(row, np.uint8) if isinstance(row, bytes) else row for row in rows]
+        rows = self._encoder.rows(self._encoder.plan(Chunk([read])))
+        return [
+            rows.ids[start : start + length]
+            for start, length in zip(rows.starts.tolist(), rows.lengths.tolist(), strict=True)
+        ]
 
     def run_ids(self, input_ids: NDArray[Any], **others: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """All outputs of the graph for a batch of ids (rows × length), padded by the caller.
@@ -141,33 +152,33 @@ class Scorer:
             inputs[self._mask.name] = (inputs[self._ids.name] != self._tokenizer.pad_id).astype(self._mask.dtype)
         return self._run(inputs)
 
-    def _score_batches(self, reads: Iterable[Read], early_stop: bool, live: bool) -> Generator[list[Prediction]]:
+    def _score_batches(self, reads: Iterable[Read], early_stop: bool, live: bool) -> Generator[Predictions]:
         stopped = threading.Event()
         feed = Feed(self._encoder, self.manifest.input, stopped)
-        source: Iterable[Read | None] = with_pauses(reads) if live else reads
-        parcels = feed.in_waves(source) if early_stop else feed.all_windows(source)
+        source: Iterable[Read | Chunk | None] = reads.chunks() if isinstance(reads, Reads) else reads
+        if live:
+            source = with_pauses(source, ahead=LIVE_CHUNKS if isinstance(reads, Reads) else LIVE_READS)
+        chunks = gathered(source)
+        parcels = feed.in_waves(chunks) if early_stop else feed.all_windows(chunks)
         collector = Collector(self.manifest.task, self._encoder.strands)
         running = overlap(parcels, self._work, threads=self.threads)
         try:
             for parcel, outputs in running:
-                predictions = self._finish(*collector.take(parcel, outputs))
-                if predictions:
-                    yield predictions
+                for chunk, rows in collector.take(parcel, outputs):
+                    yield self._finish(chunk, rows)
         finally:
             stopped.set()
             running.close()
 
-    def _finish(self, encoded: list[EncodedRead], rows: Rows) -> list[Prediction]:
+    def _finish(self, encoded: EncodedChunk, rows: Values) -> Predictions:
         task = self.manifest.task
         scores = aggregate(encoded, strand_means(rows, self._encoder.strands), task)
-        reads = [one.read for one in encoded]
-        decisions = decide(scores, [len(read.sequence) for read in reads], task)
-        return list(map(Prediction, reads, scores, decisions))
+        return Predictions(encoded.chunk, scores, decide(scores, encoded.chunk.lengths, task))
 
-    def _work(self, parcel: Parcel) -> Rows:
+    def _work(self, parcel: Parcel) -> Values:
         """The model's output for each row of a parcel: float32 of (rows, values)."""
         batch = parcel.batch
-        if not batch.rows:
+        if not len(batch):
             return np.empty((0, 0), np.float32)
         side = self._tokenizer.pad_side
         inputs = {self._ids.name: batch.input_ids(self._tokenizer.pad_id, np.dtype(self._ids.dtype), side)}
@@ -177,7 +188,7 @@ class Scorer:
         if values.ndim == 3:
             kept = batch.attention_mask(np.dtype(np.float32), side)
             values = (values * kept[:, :, None]).sum(axis=1) / kept.sum(axis=1)[:, None]
-        rows = values.reshape(len(batch.rows), -1).astype(np.float32, copy=False)
+        rows = values.reshape(len(batch), -1).astype(np.float32, copy=False)
         if not np.isfinite(rows).all():
             raise EngineError(f"{self.manifest.name}: the model gave values that are not finite numbers")
         return rows

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeseq.aggregate import FLOOR, Rows, probabilities
+from edgeseq.aggregate import FLOOR, Values, probabilities
 from edgeseq.decide import threshold
 from edgeseq.manifest import Task
 
@@ -18,14 +18,13 @@ MARGIN = 1e-4
 """Nats that a bound keeps clear of the point where the call would change: more than rounding can move it."""
 
 
-def next_goal(scored: int, planned: int) -> int:
-    """How many windows of a read to have scored before asking again; ``planned`` at the most."""
-    if scored == 0:
-        return planned // 2 + 1 if planned > 1 else planned
-    return min(planned, scored + max(1, planned // 8))
+def next_goals(scored: NDArray[np.int64], planned: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many windows of each read to have scored before asking again; ``planned`` at the most."""
+    first = np.where(planned > 1, planned // 2 + 1, planned)
+    return np.where(scored == 0, first, np.minimum(planned, scored + np.maximum(1, planned // 8)))
 
 
-def settled(logs: Rows, weights: NDArray[np.int64], task: Task) -> bool:
+def settled(logs: Values, weights: NDArray[np.int64], task: Task) -> bool:
     """Whether the call stands, given log-probabilities (scored × labels) and the lengths of all planned windows.
 
     The most probable label must be out of reach for every other one, and its probability on one side of its threshold,

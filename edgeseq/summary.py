@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from edgeseq.bundle import Bundle
-from edgeseq.prediction import UNCLASSIFIED, Prediction
+from edgeseq.prediction import UNCLASSIFIED
+from edgeseq.predictions import Predictions
 
 Z = 1.959963984540054
 """Two-sided 95 % point of the normal distribution."""
@@ -36,14 +37,14 @@ class Summary:
         self.labels: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
 
-    def add(self, predictions: Sequence[Prediction]) -> None:
+    def add(self, predictions: Predictions) -> None:
         """Counts predictions."""
-        decisions = [prediction.decision for prediction in predictions]
-        self.reads += len(decisions)
-        self.bases += sum([len(prediction.read.sequence) for prediction in predictions])
-        self.labels.update([decision.label for decision in decisions])
-        self.reasons.update([decision.reason for decision in decisions if decision.reason])
-        self.chimeras += sum([1 for decision in decisions if decision.segments])
+        decisions = predictions.decisions
+        self.reads += len(predictions)
+        self.bases += len(predictions.chunk.letters)
+        self.labels.update(decisions.labels)
+        self.reasons.update([reason for reason in decisions.reasons if reason])
+        self.chimeras += len(decisions.segments)
 
     def lines(self, bundle: Bundle, damaged: Sequence[str] = ()) -> Iterator[str]:
         """The table as lines of text; shares of reads with their 95 % intervals."""

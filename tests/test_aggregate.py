@@ -7,27 +7,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeseq.aggregate import FLOOR, Rows, Windows, aggregate, log_probabilities, strand_means
+from edgeseq.aggregate import FLOOR, Values, aggregate, log_probabilities, strand_means
 from edgeseq.manifest import Task
 from edgeseq.prediction import Scores
+from edgeseq.windows import Windows
 
 TASK = Task(kind="sequence-classification", labels=("a", "b", "other"))
 
 
-Scored = tuple[Windows, Rows]
-"""The windows of a read, and the model's output for them."""
+Scored = tuple[list[int], Values]
+"""The lengths of the windows of a read, and the model's output for them."""
 
 
 def windows(logits: list[list[float]], lengths: list[int]) -> Scored:
-    ends = np.cumsum(np.array(lengths, np.int64))
-    return Windows(ends - lengths, ends, 0.25), np.array(logits, np.float32).reshape(
-        len(lengths), 3 if not logits else len(logits[0])
-    )
+    return lengths, np.array(logits, np.float32).reshape(len(lengths), 3 if not logits else len(logits[0]))
 
 
 def all_of(reads: list[Scored], task: Task = TASK) -> list[Scores]:
     rows = [rows for _, rows in reads if len(rows)]
-    return aggregate([read for read, _ in reads], np.concatenate(rows) if rows else np.empty((0, 0), np.float32), task)
+    ends = np.concatenate([np.empty(0, np.int64), *[np.cumsum(lengths, dtype=np.int64) for lengths, _ in reads]])
+    starts = ends - np.array([length for lengths, _ in reads for length in lengths], np.int64)
+    counts = np.array([len(lengths) for lengths, _ in reads], np.int64)
+    found = aggregate(
+        Windows(counts, starts, ends, np.full(len(reads), 0.25)),
+        np.concatenate(rows) if rows else np.empty((0, 0), np.float32),
+        task,
+    )
+    return [found[number] for number in range(len(found))]
 
 
 def one(read: Scored, task: Task = TASK) -> Scores:
@@ -100,8 +106,9 @@ def test_a_read_without_windows_has_empty_scores_between_its_neighbours() -> Non
 
 def test_of_a_read_that_was_not_scored_to_its_end_the_first_windows_count() -> None:
     _, rows = part = windows([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0]], [100, 50])
-    whole = Windows(np.array([0, 100, 150]), np.array([100, 150, 400]), 0.25, scored=2)
-    (scores,) = aggregate([whole], rows, TASK)
+    starts, ends = np.array([0, 100, 150]), np.array([100, 150, 400])
+    whole = Windows(np.array([3]), starts, ends, np.array([0.25]), scored=np.array([2]))
+    scores = aggregate(whole, rows, TASK)[0]
     np.testing.assert_array_equal(scores.probabilities, one(part).probabilities)
     assert (scores.starts.tolist(), scores.ends.tolist(), scores.planned) == ([0, 100], [100, 150], 3)
 

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeseq.aggregate import Rows, Windows, aggregate, log_probabilities
+from edgeseq.aggregate import Values, aggregate, log_probabilities
 from edgeseq.decide import decide
 from edgeseq.manifest import Abstention, Task
 from edgeseq.prediction import UNCLASSIFIED, Decision, Scores
+from edgeseq.predictions import ScoreColumns
 from edgeseq.segments import segments
-from edgeseq.settling import next_goal, settled
+from edgeseq.settling import next_goals, settled
+from edgeseq.windows import Windows
 
 LABELS = ("a", "b", "other")
 SURE = {"a": [0.998, 0.001, 0.001], "b": [0.001, 0.998, 0.001], "o": [0.001, 0.001, 0.998], "?": [0.34, 0.33, 0.33]}
@@ -25,13 +27,18 @@ def task(**rule: object) -> Task:
 def scores(text: str, *, width: int = 100, step: int = 100, n_fraction: float = 0.0) -> Scores:
     """Windows along a read, a letter each: sure of ``a``, ``b`` or ``o``, or unsure."""
     starts = np.arange(len(text)) * step
-    rows: Rows = np.log(np.array([SURE[letter] for letter in text], np.float32))
-    (result,) = aggregate([Windows(starts, starts + width, n_fraction)], rows, task())
-    return result
+    rows: Values = np.log(np.array([SURE[letter] for letter in text], np.float32).reshape(len(text), 3))
+    windows = Windows(np.array([len(text)]), starts, starts + width, np.array([n_fraction]))
+    return aggregate(windows, rows, task())[0]
+
+
+def decisions(several: list[Scores], lengths: list[int], rule: Task) -> list[Decision]:
+    found = decide(ScoreColumns.of(several), np.array(lengths), rule)
+    return [found[number] for number in range(len(found))]
 
 
 def called(text: str, length: int = 1000, n_fraction: float = 0.0, **rule: object) -> Decision:
-    (decision,) = decide([scores(text, n_fraction=n_fraction)], [length], task(**rule))
+    (decision,) = decisions([scores(text, n_fraction=n_fraction)], [length], task(**rule))
     return decision
 
 
@@ -72,18 +79,19 @@ def test_limits_belong_to_what_they_allow(text: str, length: int, n_fraction: fl
 
 def test_a_regression_has_a_value_and_no_label() -> None:
     values = Task(kind="regression")
-    read = Windows(np.zeros(1, np.int64), np.full(1, 9), 0.0)
-    scored = aggregate([read], np.array([[2.5]], np.float32), values)
-    assert decide(scored, [9], values) == [Decision("", 2.5, "")]
+    reads = Windows(np.array([1, 0]), np.zeros(1, np.int64), np.full(1, 9), np.zeros(2))
+    scored = aggregate(reads, np.array([[2.5]], np.float32), values)
+    found = decide(scored, np.array([9, 0]), values)
+    assert (found[0], found[1]) == (Decision("", 2.5, ""), Decision(UNCLASSIFIED, 0.0, "", "empty"))
 
 
 def test_reads_are_decided_on_alone() -> None:
     several = [scores(text) for text in ("aaaabbbb", "", "?", "b", "", "ooo")]
     rule = task(minimum_score=0.6, minimum_length=100)
-    together = decide(several, [800, 0, 100, 99, 200, 300], rule)
+    together = decisions(several, [800, 0, 100, 99, 200, 300], rule)
     assert [decision.reason for decision in together] == ["score", "empty", "score", "short", "empty", ""]
     assert together == [
-        decide([one], [length], rule)[0] for one, length in zip(several, [800, 0, 100, 99, 200, 300], strict=True)
+        decisions([one], [length], rule)[0] for one, length in zip(several, [800, 0, 100, 99, 200, 300], strict=True)
     ]
 
 
@@ -129,9 +137,9 @@ def test_a_chimera_keeps_its_segments_when_the_whole_is_not_called() -> None:
 
 @pytest.mark.parametrize("planned", [1, 2, 3, 17, 100])
 def test_waves_reach_the_end_of_a_read(planned: int) -> None:
-    scored, waves = 0, 0
+    scored, waves = np.array([0]), 0
     while scored < planned:
-        goal = next_goal(scored, planned)
+        goal = next_goals(scored, np.array([planned]))
         assert scored < goal <= planned
         scored, waves = goal, waves + 1
     assert waves <= 9
@@ -160,10 +168,15 @@ def test_what_is_settled_stays(first: list[list[float]], rest: list[list[float]]
         first = [[abs(value) + 15, value, value] for value, *_ in first]
     logits = np.array(first + rest, np.float32)
     starts = np.arange(len(logits)) * 50
-    read = Windows(starts, starts + 50, 0.0)
-    part = Windows(starts, starts + 50, 0.0, scored=len(first))
+    both = Windows(
+        np.full(2, len(logits)),
+        np.tile(starts, 2),
+        np.tile(starts + 50, 2),
+        np.zeros(2),
+        scored=np.array([len(logits), len(first)]),
+    )
     logs = log_probabilities(logits[: len(first)], rule)
     if settled(logs, np.full(len(logits), 50), rule):
-        scored = aggregate([read, part], np.concatenate([logits, logits[: len(first)]]), rule)
-        complete, stopped = decide(scored, [999, 999], rule)
-        assert (complete.label, complete.reason) == (stopped.label, stopped.reason)
+        scored = aggregate(both, np.concatenate([logits, logits[: len(first)]]), rule)
+        found = decide(scored, np.array([999, 999]), rule)
+        assert (found.labels[0], found.reasons[0]) == (found.labels[1], found.reasons[1])

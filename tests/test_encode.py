@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeseq.encode import Encoder
+from edgeseq.chunks import Chunk
+from edgeseq.encode import EncodedChunk, Encoder
 from edgeseq.manifest import Input, Strand
 from edgeseq.normalise import n_fraction, normalise, reverse_complement
 from edgeseq.read import Read
@@ -26,38 +27,64 @@ SPECS = {
 }
 
 
+letters = st.text("ACGTUNacgtunRY-*", max_size=90).map(str.encode)
+
+
+def chunk(*sequences: bytes) -> Chunk:
+    return Chunk([Read(f"r{number}", sequence) for number, sequence in enumerate(sequences)])
+
+
+def rows_of(encoder: Encoder, encoded: EncodedChunk, *windows: int) -> list[list[int]]:
+    rows = encoder.rows(encoded, np.array(windows) if windows else None)
+    return [rows.ids[start : start + length].tolist() for start, length in zip(rows.starts, rows.lengths, strict=True)]
+
+
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
-@given(sequence=st.text("ACGTUNacgtunRY-*", max_size=90).map(str.encode), strand=st.sampled_from(["forward", "mean"]))
-def test_rows_are_the_encoded_windows_of_each_strand(spec: dict[str, Any], sequence: bytes, strand: Strand) -> None:
+@given(sequences=st.lists(letters, min_size=1, max_size=4), strand=st.sampled_from(["forward", "mean"]))
+def test_rows_are_the_encoded_windows_of_each_strand(
+    spec: dict[str, Any], sequences: list[bytes], strand: Strand
+) -> None:
     tokenizer = load_tokenizer(spec)
     encoder = Encoder(Input(window=16, stride=12, minimum=8, strand=strand, buckets=(16,)), tokenizer)
-    encoded = encoder.plan(Read("r", sequence))
-    normalised = normalise(sequence, "dna")
+    encoded = encoder.plan(chunk(*sequences))
     expected = []
-    for start, end in zip(encoded.starts, encoded.ends, strict=True):
-        expected.append(tokenizer.encode(normalised[start:end]).tolist())
-        if strand == "mean":
-            expected.append(tokenizer.encode(reverse_complement(normalised[start:end])).tolist())
-    assert [[*row] for row in encoder.rows(encoded, 0, len(encoded.starts))] == expected
+    for number, sequence in enumerate(sequences):
+        normalised = normalise(sequence, "dna")
+        windows = slice(encoded.first[number], encoded.first[number] + encoded.counts[number])
+        for start, end in zip(encoded.starts[windows], encoded.ends[windows], strict=True):
+            expected.append(tokenizer.encode(normalised[start:end]).tolist())
+            if strand == "mean":
+                expected.append(tokenizer.encode(reverse_complement(normalised[start:end])).tolist())
+        assert encoded.n_fractions[number] == n_fraction(normalised, "dna")
     assert len(expected) == len(encoded.starts) * encoder.strands
-    assert encoded.n_fraction == n_fraction(normalised, "dna")
     for window in range(len(encoded.starts)):
         first = window * encoder.strands
-        some = [[*row] for row in encoder.rows(encoded, window, window + 1)]
-        assert some == expected[first : first + encoder.strands]
+        assert rows_of(encoder, encoded, window) == expected[first : first + encoder.strands]
+    assert rows_of(encoder, encoded) == expected
+
+
+def test_rows_are_numbered_from_chunk_to_chunk() -> None:
+    encoder = Encoder(Input(window=16, stride=16, strand="mean"), load_tokenizer(PANEL))
+    encoded = encoder.plan(chunk(b"ACGT" * 8, b"ACG"))
+    encoded.first_row = 100
+    assert encoder.rows(encoded).numbers.tolist() == [100, 101, 102, 103, 104, 105]
+    assert encoder.rows(encoded, np.array([2])).numbers.tolist() == [104, 105]
 
 
 def test_windows_that_give_no_token_are_left_out() -> None:
     encoder = Encoder(Input(window=16, stride=16), load_tokenizer(SPECS["words"]))
-    assert len(encoder.plan(Read("r", b"AC")).starts) == 0
-    assert encoder.plan(Read("r", b"ACGT" * 4 + b"AC")).ends.tolist() == [16]
+    encoded = encoder.plan(chunk(b"ACG", b"AC", b"", b"ACGT" * 4 + b"AC"))
+    assert encoded.counts.tolist() == [1, 0, 0, 1]
+    assert encoded.ends.tolist() == [3, 16]
+    assert [len(row) for row in rows_of(encoder, encoded)] == [1, 14]
 
 
 @pytest.mark.parametrize("name", ["panel", "byte"])
-def test_rows_of_plain_letters_are_bytes(name: str) -> None:
+def test_rows_of_plain_letters_share_one_array(name: str) -> None:
     encoder = Encoder(Input(window=16, stride=16), load_tokenizer(SPECS[name]))
-    (row,) = encoder.rows(encoder.plan(Read("r", b"acgu")), 0, 1)
-    assert row == (bytes([0, 1, 2, 3]) if name == "panel" else b"ACGT")
+    rows = encoder.rows(encoder.plan(chunk(b"acgu", b"T")))
+    assert bytes(rows.ids) == (bytes([0, 1, 2, 3, 3]) if name == "panel" else b"ACGTT")
+    assert (rows.starts.tolist(), rows.lengths.tolist()) == ([0, 4], [4, 1])
 
 
 def test_the_ids_of_bytes_are_those_of_each_byte() -> None:

@@ -20,6 +20,7 @@ from edgeseq.bundle import Bundle, read_bundle
 from edgeseq.errors import SinkError, UsageError
 from edgeseq.manifest import Task
 from edgeseq.prediction import UNCLASSIFIED, Decision, Prediction, Scores, Segment
+from edgeseq.predictions import Predictions
 from edgeseq.read import Header, Read
 from edgeseq.reads import open_reads
 from edgeseq.sinks.bam import BamSink
@@ -51,8 +52,8 @@ def bundle(bundle_path: Path) -> Bundle:
 def test_a_row_for_each_read(tmp_path: Path) -> None:
     sink = TsvSink(Output(tmp_path / "calls.tsv"), TASK)
     parts = (Segment(0, 64, "a", 0.95), Segment(64, 100, "b", 0.7))
-    sink.write(prediction(read(), segments=parts))
-    sink.write(prediction(read("r2", header=Header()), reason="score"))
+    sink.write(Predictions.of([prediction(read(), segments=parts)]))
+    sink.write(Predictions.of([prediction(read("r2", header=Header()), reason="score")]))
     sink.commit()
     assert (tmp_path / "calls.tsv").read_text() == (
         "read_id\tsource\tlength\tlabel\tscore\tcandidate\treason\twindows\tn_fraction\tsegments\tbarcode\n"
@@ -63,7 +64,7 @@ def test_a_row_for_each_read(tmp_path: Path) -> None:
 
 def test_a_row_for_each_window(tmp_path: Path) -> None:
     sink = TsvSink(Output(tmp_path / "windows.tsv"), TASK, per_window=True)
-    sink.write(prediction(read()))
+    sink.write(Predictions.of([prediction(read())]))
     sink.commit()
     assert (tmp_path / "windows.tsv").read_text().splitlines() == [
         "read_id\tsource\tstart\tend\tlabel\tscore",
@@ -77,7 +78,7 @@ def test_a_row_for_each_window(tmp_path: Path) -> None:
 )
 def test_nothing_inside_a_value_breaks_a_row(tmp_path: Path, name: str, source: str, barcode: str) -> None:
     sink = TsvSink(Output(tmp_path / "calls.tsv"), TASK)
-    sink.write(prediction(read(name, source=source, header=Header(barcode=barcode))))
+    sink.write(Predictions.of([prediction(read(name, source=source, header=Header(barcode=barcode)))]))
     sink.commit()
     _, row, rest = (tmp_path / "calls.tsv").read_bytes().split(b"\n")
     values = [
@@ -90,8 +91,10 @@ def test_nothing_inside_a_value_breaks_a_row(tmp_path: Path, name: str, source: 
 
 def test_an_object_for_each_read(tmp_path: Path) -> None:
     sink = JsonlSink(Output(tmp_path / "calls.jsonl"), TASK)
-    sink.write(prediction(read("r\t1"), segments=(Segment(0, 64, "a", 0.95), Segment(64, 100, "b", 0.7))))
-    sink.write(prediction(read("r2", header=Header()), reason="short"))
+    sink.write(
+        Predictions.of([prediction(read("r\t1"), segments=(Segment(0, 64, "a", 0.95), Segment(64, 100, "b", 0.7)))])
+    )
+    sink.write(Predictions.of([prediction(read("r2", header=Header()), reason="short")]))
     sink.commit()
     first, second = map(json.loads, (tmp_path / "calls.jsonl").read_text().splitlines())
     assert list(first) == [*COLUMNS[:-1], "run", "channel", "start_time", "barcode", "probabilities"]
@@ -103,7 +106,7 @@ def test_an_object_for_each_read(tmp_path: Path) -> None:
 
 def test_an_object_for_each_window(tmp_path: Path) -> None:
     sink = JsonlSink(Output(tmp_path / "windows.jsonl"), TASK, per_window=True)
-    sink.write(prediction(read()))
+    sink.write(Predictions.of([prediction(read())]))
     sink.commit()
     second = json.loads((tmp_path / "windows.jsonl").read_text().splitlines()[1])
     assert second == {"read_id": "r1", "source": "x/reads.fastq", "start": 64, "end": 100, "label": "b", "score": 0.7}
@@ -117,7 +120,7 @@ def test_values_of_regressions_and_embeddings(tmp_path: Path) -> None:
             TsvSink(Output(tmp_path / f"{kind}.tsv"), task),
             JsonlSink(Output(tmp_path / f"{kind}.jsonl"), task),
         ):
-            sink.write(one)
+            sink.write(Predictions.of([one]))
             sink.commit()
     assert (tmp_path / "regression.tsv").read_text().splitlines()[1].split("\t")[3:6] == [".", "12345.7", "."]
     assert "probabilities" not in json.loads((tmp_path / "regression.jsonl").read_text())
@@ -197,11 +200,11 @@ def test_reads_of_each_class_in_their_own_file(tmp_path: Path) -> None:
     dorado = Read("r2", b"GGG", b"##!", b"st:Z:2024-01-01T00:00:00Z\tch:i:3", "x")
     archive = Read("r3", b"AC", b"II", b"1 length=2", "x")
     sink = SplitSink(tmp_path / "by_class", TASK)
-    sink.write(prediction(read("r1")))
-    sink.write(prediction(dorado))
-    sink.write(prediction(archive, label="b"))
-    sink.write(prediction(Read("r4", b"", b"", b"", "x"), label="b"))
-    sink.write(prediction(Read("f1", b"AC" * 50, b"", b"", "y.fasta"), reason="score"))
+    sink.write(Predictions.of([prediction(read("r1"))]))
+    sink.write(Predictions.of([prediction(dorado)]))
+    sink.write(Predictions.of([prediction(archive, label="b")]))
+    sink.write(Predictions.of([prediction(Read("r4", b"", b"", b"", "x"), label="b")]))
+    sink.write(Predictions.of([prediction(Read("f1", b"AC" * 50, b"", b"", "y.fasta"), reason="score")]))
     assert all(path.name.endswith((".partial", ".edgeseq-output")) for path in (tmp_path / "by_class").iterdir())
     sink.commit()
     content = {path.name: gzip.decompress(path.read_bytes()) for path in (tmp_path / "by_class").glob("*.gz")}
@@ -217,7 +220,7 @@ def test_split_files_can_be_read_again(tmp_path: Path) -> None:
     sink = SplitSink(tmp_path, TASK)
     reads = [Read(f"r{number}", b"ACGTN" * (number % 500 + 1), b"5" * 5 * (number % 500 + 1)) for number in range(3000)]
     for one in reads:
-        sink.write(prediction(one))
+        sink.write(Predictions.of([prediction(one)]))
     sink.commit()
     again = list(open_reads(tmp_path))
     assert [(one.id, one.sequence, one.quality) for one in again] == [
@@ -227,14 +230,14 @@ def test_split_files_can_be_read_again(tmp_path: Path) -> None:
 
 def test_an_abandoned_split_leaves_no_reads(tmp_path: Path) -> None:
     sink = SplitSink(tmp_path / "by_class", TASK)
-    sink.write(prediction(read()))
+    sink.write(Predictions.of([prediction(read())]))
     sink.abandon(keep=True)
     assert [path.name for path in (tmp_path / "by_class").iterdir()] == [".edgeseq-output"]
 
 
 def test_a_split_never_mixes_with_an_earlier_one(tmp_path: Path) -> None:
     sink = SplitSink(tmp_path, TASK)
-    sink.write(prediction(read(), label="b"))
+    sink.write(Predictions.of([prediction(read(), label="b")]))
     sink.commit()
     with pytest.raises(UsageError, match=r"b\.fastq\.gz exists already"):
         SplitSink(tmp_path, TASK)
@@ -242,7 +245,7 @@ def test_a_split_never_mixes_with_an_earlier_one(tmp_path: Path) -> None:
 
 def test_labels_never_leave_the_folder(tmp_path: Path) -> None:
     sink = SplitSink(tmp_path / "by_class", Task(kind="sequence-classification", labels=("../up", "x/y")))
-    sink.write(prediction(read(), label="../up"))
+    sink.write(Predictions.of([prediction(read(), label="../up")]))
     sink.commit()
     assert sorted(path.name for path in tmp_path.rglob("*.gz")) == ["..%2Fup.fastq.gz"]
 
@@ -252,7 +255,7 @@ def test_a_split_on_a_full_disk(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     letters = random.choice(list(b"ACGT"), 20_000).astype(np.uint8).tobytes()
     with a_small_disk():
-        sink.write(prediction(Read("r", letters, b"I" * 20_000)))
+        sink.write(Predictions.of([prediction(Read("r", letters, b"I" * 20_000))]))
         with pytest.raises(SinkError, match=r"a\.fastq\.gz: cannot be written"):
             sink.commit()
     sink.abandon()
@@ -275,7 +278,7 @@ p1\t256\tref\t20\t0\t4M\t*\t0\t0\t*\t*
 def score_into(sink: BamSink, *sources: Path) -> None:
     for source in sources:
         for one in open_reads(source):
-            sink.write(prediction(one, label="a" if one.sequence.startswith(b"G") else "b"))
+            sink.write(Predictions.of([prediction(one, label="a" if one.sequence.startswith(b"G") else "b")]))
     sink.commit()
 
 
@@ -357,7 +360,7 @@ def test_one_output_has_one_set_of_references(tmp_path: Path, bundle: Bundle) ->
 
 def test_an_abandoned_bam_is_gone(tmp_path: Path, bundle: Bundle) -> None:
     sink = BamSink(tmp_path / "out.bam", bundle)
-    sink.write(prediction(read()))
+    sink.write(Predictions.of([prediction(read())]))
     sink.abandon()
     assert list(tmp_path.glob("out*")) == []
 

@@ -1,4 +1,4 @@
-"""How a read is tiled."""
+"""How reads are tiled."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeseq.manifest import Input
-from edgeseq.windows import tile
+from edgeseq.windows import Windows, tile
 
 
 def windows(length: int, window: int, stride: int, minimum: int) -> list[tuple[int, int]]:
-    starts, ends = tile(length, Input(window=window, stride=stride, minimum=minimum))
+    counts, starts, ends = tile(np.array([length]), Input(window=window, stride=stride, minimum=minimum))
     assert starts.dtype == ends.dtype == np.int64
+    assert counts.tolist() == [len(starts)]
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
@@ -48,6 +49,26 @@ def test_overlapping_windows_stop_when_the_end_is_reached() -> None:
 def test_a_stride_beyond_the_window_leaves_gaps_and_never_starts_after_the_end() -> None:
     assert windows(150, window=100, stride=200, minimum=1) == [(0, 100)]
     assert windows(230, window=100, stride=200, minimum=1) == [(0, 100), (200, 230)]
+
+
+@given(
+    lengths=st.lists(st.integers(0, 700), max_size=8),
+    window=st.integers(1, 300),
+    stride=st.integers(1, 300),
+    minimum=st.integers(0, 300),
+)
+def test_reads_are_tiled_together_as_alone(lengths: list[int], window: int, stride: int, minimum: int) -> None:
+    spec = Input(window=window, stride=stride, minimum=minimum)
+    counts, starts, ends = tile(np.array(lengths, np.int64), spec)
+    alone = [windows(length, window, stride, minimum) for length in lengths]
+    assert counts.tolist() == [len(each) for each in alone]
+    assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == [place for each in alone for place in each]
+
+
+def test_places_of_some_windows_of_each_read() -> None:
+    found = Windows(np.array([2, 0, 3]), np.arange(5), np.arange(5) + 1, np.zeros(3))
+    assert found.first.tolist() == [0, 2, 2]
+    assert found.between(np.array([0, 0, 1]), np.array([1, 0, 3])).tolist() == [0, 3, 4]
 
 
 @given(

@@ -129,8 +129,7 @@ def _run(
             for predictions in batches:
                 interrupts.hold()
                 for sink in sinks:
-                    for prediction in predictions:
-                        sink.write(prediction)
+                    sink.write(predictions)
                     sink.flush()
                 summary.add(predictions)
                 interrupts.release()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from edgeseq.prediction import Prediction
+from edgeseq.predictions import Predictions
 
 
 class Sink(Protocol):
     """Takes predictions. What it wrote under a final name is complete: names are given by `commit` alone."""
 
-    def write(self, prediction: Prediction) -> None:
-        """Takes one prediction. Raises SinkError."""
+    def write(self, predictions: Predictions) -> None:
+        """Takes predictions. Raises SinkError."""
         ...
 
     def flush(self) -> None:

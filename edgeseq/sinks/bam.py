@@ -19,6 +19,7 @@ from edgeseq import __version__
 from edgeseq.bundle import Bundle
 from edgeseq.errors import SinkError, UsageError
 from edgeseq.prediction import Prediction
+from edgeseq.predictions import Predictions
 from edgeseq.read import Read
 from edgeseq.sinks.output import PARTIAL
 
@@ -64,7 +65,11 @@ class BamSink:
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
-    def write(self, prediction: Prediction) -> None:
+    def write(self, predictions: Predictions) -> None:
+        for prediction in predictions:
+            self._write(prediction)
+
+    def _write(self, prediction: Prediction) -> None:
         read, decision = prediction.read, prediction.decision
         if read.source != self._source:
             self._finish_source()

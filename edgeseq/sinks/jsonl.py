@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeseq.manifest import Task
 from edgeseq.prediction import Prediction
+from edgeseq.predictions import Predictions
 from edgeseq.sinks.output import Output
 
 
@@ -22,9 +23,10 @@ class JsonlSink:
         self._per_window = per_window
         self._encode = json.JSONEncoder(separators=(",", ":")).encode
 
-    def write(self, prediction: Prediction) -> None:
-        rows = self._windows(prediction) if self._per_window else [self._read(prediction)]
-        self._output.write("".join([self._encode(row) + "\n" for row in rows]).encode())
+    def write(self, predictions: Predictions) -> None:
+        for prediction in predictions:
+            rows = self._windows(prediction) if self._per_window else [self._read(prediction)]
+            self._output.write("".join([self._encode(row) + "\n" for row in rows]).encode())
 
     def flush(self) -> None:
         self._output.flush()

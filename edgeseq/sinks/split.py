@@ -12,6 +12,7 @@ from edgeseq.errors import SinkError, UsageError
 from edgeseq.folder import MARKER
 from edgeseq.manifest import Task
 from edgeseq.prediction import UNCLASSIFIED, Prediction
+from edgeseq.predictions import Predictions
 from edgeseq.read import Read
 from edgeseq.sinks.output import PARTIAL
 
@@ -48,7 +49,11 @@ class SplitSink:
                 if self._path(label, suffix).exists():
                     raise UsageError(f"{self._path(label, suffix)} exists already; name an empty folder")
 
-    def write(self, prediction: Prediction) -> None:
+    def write(self, predictions: Predictions) -> None:
+        for prediction in predictions:
+            self._write(prediction)
+
+    def _write(self, prediction: Prediction) -> None:
         read = prediction.read
         if read.sequence:
             self._suffix = ".fastq.gz" if read.quality else ".fasta.gz"

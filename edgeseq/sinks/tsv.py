@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeseq.manifest import Task
-from edgeseq.prediction import Prediction, Segment
+from edgeseq.prediction import Segment
+from edgeseq.predictions import Predictions
 from edgeseq.sinks.output import Output
 
 COLUMNS = (
@@ -36,14 +42,13 @@ class TsvSink:
     def __init__(self, output: Output, task: Task, *, per_window: bool = False) -> None:
         self._output = output
         self._labels = task.labels if task.kind == "sequence-classification" else ()
-        self._digits = ("{:.4f}" if self._labels else "{:.6g}").format
+        self._number = "%.4f" if self._labels else "%.6g"
         self._per_window = per_window
-        self._source: tuple[str, str] = ("", "")
         output.write(("\t".join(WINDOW_COLUMNS if per_window else COLUMNS) + "\n").encode())
 
-    def write(self, prediction: Prediction) -> None:
-        text = self._windows(prediction) if self._per_window else self._read(prediction)
-        self._output.write(text.encode("utf-8", "surrogateescape"))
+    def write(self, predictions: Predictions) -> None:
+        values = self._windows(predictions) if self._per_window else self._reads(predictions)
+        self._output.write(_rows(values).encode("utf-8", "surrogateescape"))
 
     def flush(self) -> None:
         self._output.flush()
@@ -54,37 +59,61 @@ class TsvSink:
     def abandon(self, *, keep: bool = False) -> None:
         self._output.abandon(keep=keep)
 
-    def _read(self, prediction: Prediction) -> str:
-        read, scores, (label, score, candidate, reason, segments) = prediction
-        value = self._digits(score)
-        parts = ";".join(map(_segment, segments)) if segments else NONE
-        row = (
-            f"{read.id}\t{self._name(read.source)}\t{len(read.sequence)}\t{label or NONE}\t{value}\t"
-            f"{candidate or NONE}\t{reason or NONE}\t{len(scores.windows)}\t{scores.n_fraction:.4f}\t{parts}\t"
-            f"{read.barcode or NONE}\n"
-        )
-        if row.count("\t") == len(COLUMNS) - 1 and row.count("\n") == 1 and "\r" not in row:
-            return row
-        fixed = (read.id, read.source, str(len(read.sequence)), label, value, candidate, reason)
-        return (
-            "\t".join(map(_clean, (*fixed, str(len(scores.windows)), f"{scores.n_fraction:.4f}", parts, read.barcode)))
-            + "\n"
-        )
+    def _reads(self, predictions: Predictions) -> list[list[str]]:
+        """The columns of rows for reads."""
+        chunk, scores, decisions = predictions.chunk, predictions.scores, predictions.decisions
+        segments = [NONE] * len(chunk)
+        for place, parts in decisions.segments.items():
+            segments[place] = ";".join(map(_segment, parts))
+        return [
+            chunk.ids(),
+            chunk.sources(),
+            _texts("%d", chunk.lengths),
+            decisions.labels,
+            _texts(self._number, decisions.scores),
+            decisions.candidates,
+            decisions.reasons,
+            _texts("%d", scores.counts),
+            _texts("%.4f", scores.n_fractions),
+            segments,
+            chunk.barcodes(),
+        ]
 
-    def _windows(self, prediction: Prediction) -> str:
-        read, scores = prediction.read, prediction.scores
-        start = f"{_clean(read.id)}\t{self._name(read.source)}"
-        best = scores.windows.argmax(axis=1) if self._labels else [0] * len(scores.windows)
-        rows = []
-        for first, last, column, values in zip(scores.starts, scores.ends, best, scores.windows, strict=True):
-            label = _clean(self._labels[column]) if self._labels else NONE
-            rows.append(f"{start}\t{first}\t{last}\t{label}\t{self._digits(values[column])}\n")
-        return "".join(rows)
+    def _windows(self, predictions: Predictions) -> list[list[str]]:
+        """The columns of rows for windows."""
+        chunk, scores = predictions.chunk, predictions.scores
+        best = np.zeros(len(scores.windows), np.intp)
+        labels = [NONE] * len(best)
+        if self._labels and len(best):
+            best = scores.windows.argmax(axis=1)
+            labels = [self._labels[label] for label in best.tolist()]
+        ids, sources, counts = chunk.ids(), chunk.sources(), scores.counts.tolist()
+        return [
+            [name for name, count in zip(ids, counts, strict=True) for _ in range(count)],
+            [source for source, count in zip(sources, counts, strict=True) for _ in range(count)],
+            _texts("%d", scores.starts),
+            _texts("%d", scores.ends),
+            labels,
+            _texts(self._number, scores.windows[np.arange(len(best)), best]),
+        ]
 
-    def _name(self, source: str) -> str:
-        if source is not self._source[0]:
-            self._source = (source, _clean(source))
-        return self._source[1]
+
+def _texts(form: str, values: NDArray[Any] | list[float]) -> list[str]:
+    """Each number as text, with one formatting for all of them."""
+    if not len(values):
+        return []
+    numbers = values if isinstance(values, list) else values.tolist()
+    return ("\t".join([form] * len(numbers)) % tuple(numbers)).split("\t")
+
+
+def _rows(columns: list[list[str]]) -> str:
+    """Rows of values parted by tabs. What would break a row is escaped; an empty value becomes `NONE`."""
+    columns = [[value or NONE for value in column] if "" in column else column for column in columns]
+    rows = "\n".join(map("\t".join, zip(*columns, strict=True))) + "\n" if columns[0] else ""
+    tabs, ends = (len(columns) - 1) * len(columns[0]), len(columns[0])
+    if rows.count("\t") == tabs and rows.count("\n") == ends and "\r" not in rows:
+        return rows
+    return "".join(["\t".join(map(_clean, row)) + "\n" for row in zip(*columns, strict=True)])
 
 
 def _segment(segment: Segment) -> str:
@@ -93,4 +122,4 @@ def _segment(segment: Segment) -> str:
 
 def _clean(text: str) -> str:
     """``text`` as one value of a row."""
-    return text.translate(_ESCAPES) or NONE
+    return text.translate(_ESCAPES)
