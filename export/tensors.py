@@ -12,6 +12,7 @@ import io
 import json
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _read_torch(path: Path, source: Path | _Parts) -> dict[str, torch.Tensor]:
     try:
         # Evo 2 keeps calibration blobs as io.BytesIO: bytes, no code.
-        with torch.serialization.safe_globals([io.BytesIO]):
+        with torch.serialization.safe_globals([io.BytesIO]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             content = torch.load(source, map_location="cpu", weights_only=True)  # type: ignore[arg-type]
     except pickle.UnpicklingError as error:
         name = re.search(r"(?:GLOBAL|global) (\S+)", str(error))

@@ -56,10 +56,10 @@ def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout:
         if pattern is None:
             raise TensorsError(source, f"tensor {name} is not expected by this configuration")
         explained[pattern] = layout.unused[pattern]
-    for target in targets.keys() - used.keys():
+    for target in sorted(targets.keys() - used.keys()):
         pattern = next((pattern for pattern in layout.optional if re.fullmatch(pattern, target)), None)
         if pattern is None:
-            raise TensorsError(source, f"tensor {_published(target, layout)} is missing")
+            raise TensorsError(source, f"tensor {_published(target, used)} is missing")
         explained[pattern] = layout.optional[pattern]
     for target, name in used.items():
         _fill(targets[target], tensors[name], name, source)
@@ -106,10 +106,14 @@ def _rename(name: str, layout: Layout) -> str:
     return name
 
 
-def _published(target: str, layout: Layout) -> str:
-    """The name under which a parameter is usually published: that of the module where renaming cannot be undone."""
-    for pattern, replacement in layout.renames:
-        prefix = pattern.split("(", 1)[0].replace("\\", "")
-        if replacement == r"\1" and pattern.startswith(prefix) and not target.startswith(prefix):
-            return prefix + target
+def _published(target: str, used: Mapping[str, str]) -> str:
+    """The name under which a parameter would be published, by the example of those that are there: the name of the
+    parameter that shares most of its path, with the rest of the path exchanged."""
+    parts = target.split(".")
+    for shared in range(len(parts) - 1, -1, -1):
+        prefix = "".join(f"{part}." for part in parts[:shared])
+        for other, name in sorted(used.items()):
+            rest = other.removeprefix(prefix)
+            if other.startswith(prefix) and name.endswith(rest):
+                return name.removesuffix(rest) + target.removeprefix(prefix)
     return target
