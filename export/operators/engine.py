@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 
@@ -11,9 +13,23 @@ DOMAIN = "com.microsoft"
 Attribute = int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str]
 
 
+_PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
+
+
 def exporting() -> bool:
-    """Whether the surrounding call makes a graph, rather than computing."""
-    return torch.compiler.is_exporting()
+    """Whether the surrounding call makes a graph of the engine's operators, rather than computing."""
+    return torch.compiler.is_exporting() and not _PLAIN.get()
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """While it lasts, graphs are made of the torch forms, as the exporter takes any module: what ours is compared
+    with."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
 
 
 def node(
