@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("edgeseq", deadline=None)
+settings.load_profile("edgeseq")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -13,6 +13,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeseq.errors import TokenizerError
 from edgeseq.tokenizers.bpe import BpeTokenizer
 from edgeseq.tokenizers.byte import ByteTokenizer
@@ -49,6 +52,13 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Ids) -> bytes:
         """The sequence of a row. Raises `TokenizerError` where a token has lost it."""
+        ...
+
+    def spans(self, sequence: bytes) -> NDArray[np.int64]:
+        """Where each token that `encode` gives for a normalised window lies on it: start and end in bases (tokens × 2).
+
+        Special tokens start and end at the same place.
+        """
         ...
 
     def token_count(self, bases: int) -> int:

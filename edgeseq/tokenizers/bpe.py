@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseq.errors import MissingExtraError, TokenizerError
 from edgeseq.tokenizers.frame import Ids
@@ -79,6 +80,12 @@ class BpeTokenizer:
         count = bases + int(self._tokenizer.num_special_tokens_to_add(False))
         truncation = self._tokenizer.truncation
         return min(count, int(truncation["max_length"])) if truncation else count
+
+    def spans(self, sequence: bytes) -> NDArray[np.int64]:
+        """Where each token of `encode` lies on a normalised window: start and end in bases (tokens × 2)."""
+        found = self._tokenizer.encode(sequence.decode("ascii", errors="replace"))
+        spans: NDArray[np.int64] = np.array(found.offsets, np.int64).reshape(-1, 2)
+        return np.where(np.array(found.special_tokens_mask, np.bool_)[:, None], 0, spans)
 
     def spec(self) -> dict[str, Any]:
         """The JSON, which `edgeseq.tokenizers.load_tokenizer` reads."""

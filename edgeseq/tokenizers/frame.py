@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -124,6 +124,17 @@ class Frame:
             row[at : at + len(self.suffix)] = self.suffix
             at += len(self.suffix)
         return row
+
+    def spans(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Start and end of each token of a row (tokens × 2), of the sequence's own tokens in order; nothing for others.
+
+        Ids of prefix and suffix start and end at 0. Special tokens that are written out in the text have no place in
+        this count: a normalised sequence holds none.
+        """
+        nobody = replace(self, prefix=(-1,) * len(self.prefix), suffix=(-1,) * len(self.suffix))
+        tokens = nobody.wrap(np.arange(len(starts)))
+        found: NDArray[np.int64] = np.stack([np.append(starts, 0)[tokens], np.append(ends, 0)[tokens]], axis=1)
+        return found
 
 
 def narrowest(highest: int) -> DTypeLike:

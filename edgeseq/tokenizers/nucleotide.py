@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeseq.errors import TokenizerError
 from edgeseq.tokenizers.fields import Fields
@@ -62,6 +63,13 @@ class NucleotideTokenizer:
     def token_count(self, bases: int) -> int:
         """How many ids a window of that many bases has (with ``ignore``, at most)."""
         return self._frame.count(bases)
+
+    def spans(self, sequence: bytes) -> NDArray[np.int64]:
+        """Where each token of `encode` lies on a normalised window: start and end in bases (tokens × 2)."""
+        places = np.arange(len(sequence))
+        if self._ignored:
+            places = places[~np.isin(np.frombuffer(sequence, np.uint8), np.frombuffer(self._ignored, np.uint8))]
+        return self._frame.spans(places, places + 1)
 
     def spec(self) -> dict[str, Any]:
         """The specification, which `edgeseq.tokenizers.load_tokenizer` reads."""

@@ -107,6 +107,11 @@ class OverlappingKmerTokenizer:
         """How many ids a window of that many bases has."""
         return self._frame.count(max(bases - self._kmers.k + 1, 0))
 
+    def spans(self, sequence: bytes) -> NDArray[np.int64]:
+        """Where each token of `encode` lies on a normalised window: start and end in bases (tokens × 2)."""
+        places = np.arange(max(len(sequence) - self._kmers.k + 1, 0))
+        return self._frame.spans(places, places + self._kmers.k)
+
     def spec(self) -> dict[str, Any]:
         """The specification, which `edgeseq.tokenizers.load_tokenizer` reads."""
         return {

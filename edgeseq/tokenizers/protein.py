@@ -57,6 +57,13 @@ class ProteinTokenizer:
         """How many ids a window of that many residues has; fewer where unknown characters stand side by side."""
         return self._frame.count(bases)
 
+    def spans(self, sequence: bytes) -> NDArray[np.int64]:
+        """Where each token of `encode` lies on a normalised window: start and end in bases (tokens × 2)."""
+        raw = np.frombuffer(sequence, np.uint8)
+        known = self._letters.known[raw]
+        starts = np.flatnonzero(known | run_starts(~known & ~_SPACE[raw]))
+        return self._frame.spans(starts, np.append(starts, len(raw))[1:])
+
     def spec(self) -> dict[str, Any]:
         """The specification, which `edgeseq.tokenizers.load_tokenizer` reads."""
         return {

@@ -67,6 +67,14 @@ class TiledKmerTokenizer:
 
     def _broken(self, text: bytes, raw: NDArray[np.uint8], values: NDArray[Any]) -> Ids:
         """The same for text that holds more than ``letters``: every run of these is tiled on its own."""
+        kmers, singles = self._starts(text, raw)
+        order = np.argsort(np.concatenate((kmers, singles)), kind="stable")
+        row = np.concatenate((values[kmers].astype(np.int32) + self._kmers.first, self._letters.table[raw[singles]]))
+        ids: NDArray[np.int32] = row[order].astype(np.int32, copy=False)
+        return ids
+
+    def _starts(self, text: bytes, raw: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where k-mers start, and where all other tokens do."""
         k = self._kmers.k
         odd = np.flatnonzero(np.frombuffer(text.translate(self._is_odd), np.bool_))
         begins = np.concatenate(([0], odd + 1))
@@ -78,11 +86,7 @@ class TiledKmerTokenizer:
         lost = ~known & ~_SPACE[raw[odd]]
         follows = np.zeros(len(odd), bool)
         follows[1:] = lost[:-1] & (np.diff(odd) == 1)
-        singles = np.concatenate((singles, odd[known | (lost & ~follows)]))
-        order = np.argsort(np.concatenate((kmers, singles)), kind="stable")
-        row = np.concatenate((values[kmers].astype(np.int32) + self._kmers.first, self._letters.table[raw[singles]]))
-        ids: NDArray[np.int32] = row[order].astype(np.int32, copy=False)
-        return ids
+        return kmers, np.concatenate((singles, odd[known | (lost & ~follows)]))
 
     def decode(self, ids: Ids) -> bytes:
         """The bases of a row, without special tokens and padding. Raises `TokenizerError` at an unknown token."""
@@ -102,6 +106,11 @@ class TiledKmerTokenizer:
     def token_count(self, bases: int) -> int:
         """The most ids that a window of that many bases has: all of them single tokens, as in a window of N."""
         return self._frame.count(bases)
+
+    def spans(self, sequence: bytes) -> NDArray[np.int64]:
+        """Where each token of `encode` lies on a normalised window: start and end in bases (tokens × 2)."""
+        starts = np.sort(np.concatenate(self._starts(sequence, np.frombuffer(sequence, np.uint8))))
+        return self._frame.spans(starts, np.append(starts, len(sequence))[1:])
 
     def spec(self) -> dict[str, Any]:
         """The specification, which `edgeseq.tokenizers.load_tokenizer` reads."""
