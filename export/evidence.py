@@ -17,7 +17,7 @@ from edgeseq.read import Read
 from export.calibrate import KINDS, MINIMUM_LENGTH, held_reads
 from export.dataset import Sampler
 from export.genomes import OTHER
-from export.measure import Calls, by, calls_of, length_bins, per_class, predictive_value, summary
+from export.measure import Calls, by, calls_of, confusion, length_bins, per_class, predictive_value, summary
 
 PREVALENCES = (0.5, 0.1, 0.01, 0.001)
 
@@ -50,7 +50,8 @@ def held_evidence(scorer: Scorer, held: Sampler, seed: int, reads: int = 12_000)
         for p in scorer.score(held_reads(held, rng, kind, reads if kind in ("virus", "background") else reads // 3)):
             truth, source = p.read.source.split("|")
             rows.append((truth, p.decision.label, p.decision.score, len(p.read), source))
-    return figures(calls_of(rows))
+    calls = calls_of(rows)
+    return figures(calls) | {"confusion": confusion(calls, scorer.manifest.task.labels)}
 
 
 def true_labels(data: Path, folder: Path) -> dict[tuple[str, str], str]:

@@ -153,6 +153,17 @@ def per_class(calls: Calls) -> list[dict[str, Any]]:
     return rows
 
 
+def confusion(calls: Calls, labels: Sequence[str]) -> dict[str, Any]:
+    """How often reads of each label were called what: ``counts`` (true labels × ``called``), whole numbers.
+
+    ``called`` are the labels and, last, ``unclassified``.
+    """
+    called = (*labels, UNCLASSIFIED)
+    rows = [calls.label[calls.truth == label] for label in labels]
+    counts = [[int(np.count_nonzero(row == name)) for name in called] for row in rows]
+    return {"labels": list(labels), "called": list(called), "counts": counts}
+
+
 def predictive_value(sensitivity: float, false_rate: float, prevalence: float) -> float:
     """Share of positive calls that are right at a prevalence."""
     true = sensitivity * prevalence

@@ -11,6 +11,7 @@ from export.measure import (
     by,
     calibration,
     calls_of,
+    confusion,
     length_bins,
     mcc,
     mcc_interval,
@@ -130,3 +131,12 @@ def test_brier_score_and_log_loss_by_hand() -> None:
     assert found["ece"] == pytest.approx((0.2 + 0.6) / 2)
     certain = calibration(np.array([[0.0, 1.0]], np.float32), np.array([0]))
     assert math.isfinite(certain["log_loss"])
+
+
+def test_confusion_counts_calls_of_each_true_label_with_unclassified_last() -> None:
+    calls = calls_of([("a", "a", 1.0, 300, "s"), ("a", "unclassified", 0.3, 300, "s"), ("b", "a", 0.9, 300, "s")] * 2)
+    assert confusion(calls, ("a", "b")) == {
+        "labels": ["a", "b"],
+        "called": ["a", "b", "unclassified"],
+        "counts": [[2, 0, 2], [2, 0, 0]],
+    }
