@@ -69,6 +69,8 @@ def aggregate(windows: Windows, rows: Values, task: Task) -> ScoreColumns:
     if task.kind == "sequence-classification" and len(rows):
         rows = log_probabilities(rows, task)
         of_windows = probabilities(rows.astype(np.float64), task)
+    elif task.kind == "regression" and task.activation == "sigmoid":
+        rows = of_windows = np.float32(0.5) + np.float32(0.5) * np.tanh(rows * np.float32(0.5 / task.temperature))
     scored, starts, ends, first = windows.scored, windows.starts, windows.ends, windows.first
     if len(rows) < len(starts):
         places = windows.between(np.zeros_like(scored), scored)

@@ -19,12 +19,13 @@ def decide(scores: ScoreColumns, lengths: NDArray[np.int64], task: Task) -> Deci
 
     Classes: the most probable label, or ``unclassified`` for the first of these reasons that holds: ``empty`` (nothing
     to score), ``short`` and ``n`` (the read is outside what the model is for), ``score`` (the label's probability is
-    below its threshold). Regression: no label; the score is the (first) value. Embedding: neither.
+    below its threshold). Regression: no label; the score is the (first) value. Causal language models: no label; the
+    score is the mean log-likelihood of a token. Embedding: neither.
     """
     if task.kind == "sequence-classification":
         return _classify(scores, lengths, task)
     values = np.zeros(len(scores))
-    if task.kind == "regression" and scores.probabilities.size:
+    if task.kind in ("regression", "causal-lm") and scores.probabilities.size:
         values = np.where(scores.counts > 0, scores.probabilities[:, 0], 0.0)
     labels = ["" if windows else UNCLASSIFIED for windows in scores.counts.tolist()]
     reasons = ["" if windows else "empty" for windows in scores.counts.tolist()]

@@ -60,6 +60,7 @@ class Encoder:
     def __init__(self, spec: Input, tokenizer: Tokenizer) -> None:
         self._spec = spec
         self._tokenizer = tokenizer
+        self._added = len(tokenizer.encode(b""))
         unknown = ord(UNKNOWN[spec.alphabet])
         strands = [TABLES[spec.alphabet]]
         if spec.strand == "mean":
@@ -86,7 +87,7 @@ class Encoder:
             return encoded
         last = (encoded.first + encoded.counts - 1)[encoded.counts > 0].tolist()
         found = {window: self._tokenizer.encode(self._part(encoded, window, 0)) for window in last}
-        silent = [window for window, ids in found.items() if not len(ids)]
+        silent = [window for window, ids in found.items() if len(ids) <= self._added]
         if silent:
             return encoded.without(silent)
         if self.strands == 1:

@@ -21,13 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.aggregate import Values, aggregate, strand_means
+from edgeseq.answers import answer_for
+from edgeseq.batches import Batch
 from edgeseq.bundle import Bundle, read_bundle
 from edgeseq.chunks import Chunk, Reads, gathered
 from edgeseq.decide import decide
 from edgeseq.encode import EncodedChunk, Encoder, Ids
 from edgeseq.errors import EngineError, UsageError
 from edgeseq.feed import Collector, Feed, Parcel
-from edgeseq.manifest import Manifest, Tensor
+from edgeseq.manifest import Manifest, TaskKind, Tensor
+from edgeseq.pieces import cut
 from edgeseq.pipeline import overlap, with_pauses
 from edgeseq.prediction import Prediction
 from edgeseq.predictions import Predictions
@@ -35,13 +38,23 @@ from edgeseq.read import Read
 from edgeseq.selftest import self_test
 from edgeseq.session import Session
 from edgeseq.tokenizers import load_tokenizer
+from edgeseq.tracks import Stretch, TrackCollector, token_values
 
 RUN_TOKENS = 131_072
 """What a processor runs at a time, padding included. Smaller runs suit its caches better, but each end of a run waits
 for the interpreter: measured end to end, whole batches win (10.3 against 8.4 Mb/s on two cores)."""
 LIVE_CHUNKS, LIVE_READS = 4, 4096
 """How far ahead a source that may pause is read."""
-SCORED_KINDS = ("sequence-classification", "regression", "embedding")
+RUN_VALUES = 1 << 24
+"""The most values that a processor gives at a time for models whose output is as wide as their vocabulary."""
+SCORED_KINDS: tuple[TaskKind, ...] = ("sequence-classification", "regression", "embedding", "causal-lm")
+"""What gives a prediction for a read; ``token-classification`` gives tracks."""
+_INSTEAD: dict[TaskKind, str] = {
+    "token-classification": "it has a score for each base: write tracks with -o FILE.bedgraph, or calls with "
+    "-o FILE.bed (in Python: scorer.tracks)",
+    "masked-lm": "it fills in masked tokens and says nothing about a read; export its checkpoint again with "
+    "--task embedding for a vector of each read",
+}
 
 
 def load(
@@ -84,6 +97,7 @@ class Scorer:
         self._encoder = Encoder(self.manifest.input, self._tokenizer)
         self._ids, self._mask = _graph_inputs(self.manifest)
         self._output = _graph_output(self.manifest)
+        self._answer = answer_for(self.manifest.task, self._tokenizer)
         self._clock = threading.Lock()
 
     def __enter__(self) -> Scorer:
@@ -122,6 +136,17 @@ class Scorer:
         self._check_kind()
         return self._score_batches(reads, early_stop, live)
 
+    def tracks(self, reads: Iterable[Read], *, live: bool = False) -> Generator[Stretch]:
+        """What a model for token classification says about each base of each read, in order, a stretch at a time.
+
+        Long reads never lie in memory with all their scores. ``live`` and errors as in `score`; raises UsageError for
+        a bundle of another kind.
+        """
+        kind = self.manifest.task.kind
+        if kind != "token-classification":
+            raise UsageError(f"{self.manifest.name} is a {kind} model: it has no scores for single bases")
+        return self._tracks(reads, live)
+
     def score_one(self, read: Read) -> Prediction:
         """The prediction for one read, in the calling thread. Raises as `score`."""
         self._check_kind()
@@ -155,10 +180,7 @@ class Scorer:
     def _score_batches(self, reads: Iterable[Read], early_stop: bool, live: bool) -> Generator[Predictions]:
         stopped = threading.Event()
         feed = Feed(self._encoder, self.manifest.input, stopped)
-        source: Iterable[Read | Chunk | None] = reads.chunks() if isinstance(reads, Reads) else reads
-        if live:
-            source = with_pauses(source, ahead=LIVE_CHUNKS if isinstance(reads, Reads) else LIVE_READS)
-        chunks = gathered(source)
+        chunks = _chunks(reads, live)
         parcels = feed.in_waves(chunks) if early_stop else feed.all_windows(chunks)
         collector = Collector(self.manifest.task, self._encoder.strands)
         running = overlap(parcels, self._work, threads=self.threads)
@@ -168,6 +190,17 @@ class Scorer:
                     yield self._finish(chunk, rows)
         finally:
             stopped.set()
+            running.close()
+
+    def _tracks(self, reads: Iterable[Read], live: bool) -> Generator[Stretch]:
+        feed = Feed(self._encoder, self.manifest.input, threading.Event())
+        collector = TrackCollector(self.manifest, self._tokenizer, self._encoder.strands)
+        parcels = feed.all_windows(cut(_chunks(reads, live), self.manifest.input))
+        running = overlap(parcels, self._work_on_tokens, threads=self.threads)
+        try:
+            for parcel, rows in running:
+                yield from collector.take(parcel, rows)
+        finally:
             running.close()
 
     def _finish(self, encoded: EncodedChunk, rows: Values) -> Predictions:
@@ -180,28 +213,44 @@ class Scorer:
         batch = parcel.batch
         if not len(batch):
             return np.empty((0, 0), np.float32)
-        side = self._tokenizer.pad_side
-        inputs = {self._ids.name: batch.input_ids(self._tokenizer.pad_id, np.dtype(self._ids.dtype), side)}
-        if self._mask is not None:
-            inputs[self._mask.name] = batch.attention_mask(np.dtype(self._mask.dtype), side)
-        values = self._run_in_parts(inputs)
-        if values.ndim == 3:
-            kept = batch.attention_mask(np.dtype(np.float32), side)
-            values = (values * kept[:, :, None]).sum(axis=1) / kept.sum(axis=1)[:, None]
-        rows = values.reshape(len(batch), -1).astype(np.float32, copy=False)
+        inputs = self._inputs(batch)
+        ids = inputs[self._ids.name]
+        kept = batch.attention_mask(np.dtype(np.bool_), self._tokenizer.pad_side)
+        parts = [self._answer(output, ids[part], kept[part]) for part, output in self._run_in_parts(inputs)]
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if not np.isfinite(rows).all():
             raise EngineError(f"{self.manifest.name}: the model gave values that are not finite numbers")
         return rows
 
-    def _run_in_parts(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    def _work_on_tokens(self, parcel: Parcel) -> list[Values]:
+        """The model's output for each token of each row of a parcel."""
+        batch = parcel.batch
+        if not len(batch):
+            return []
+        parts = [output for _, output in self._run_in_parts(self._inputs(batch))]
+        return token_values(np.concatenate(parts), batch, self._tokenizer.pad_side, self.manifest)
+
+    def _inputs(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """The graph's inputs for a batch."""
+        side = self._tokenizer.pad_side
+        inputs = {self._ids.name: batch.input_ids(self._tokenizer.pad_id, np.dtype(self._ids.dtype), side)}
+        if self._mask is not None:
+            inputs[self._mask.name] = batch.attention_mask(np.dtype(self._mask.dtype), side)
+        return inputs
+
+    def _run_in_parts(self, inputs: Mapping[str, NDArray[Any]]) -> Iterator[tuple[slice, NDArray[Any]]]:
         """The output for a batch, of which a processor gets `RUN_TOKENS` at a time and anything else all at once."""
         rows, length = inputs[self._ids.name].shape
-        step = max(1, RUN_TOKENS // length) if self.provider == "cpu" else rows
-        parts = [
-            self._run({name: array[start : start + step] for name, array in inputs.items()})[self._output.name]
-            for start in range(0, rows, step)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        step = max(1, self._run_tokens() // length) if self.provider == "cpu" else rows
+        for start in range(0, rows, step):
+            part = slice(start, min(start + step, rows))
+            yield part, self._run({name: array[part] for name, array in inputs.items()})[self._output.name]
+
+    def _run_tokens(self) -> int:
+        width = self._output.shape[-1]
+        if self.manifest.task.kind != "causal-lm" or not isinstance(width, int):
+            return RUN_TOKENS
+        return min(RUN_TOKENS, RUN_VALUES // width)
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         session = self._open_session()
@@ -220,9 +269,15 @@ class Scorer:
     def _check_kind(self) -> None:
         kind = self.manifest.task.kind
         if kind not in SCORED_KINDS:
-            raise UsageError(
-                f"{self.manifest.name} is a {kind} model; reads can be scored by models for {', '.join(SCORED_KINDS)}"
-            )
+            raise UsageError(f"{self.manifest.name} is a {kind} model: {_INSTEAD[kind]}")
+
+
+def _chunks(reads: Iterable[Read], live: bool) -> Iterator[Chunk | None]:
+    """The reads in chunks, with ``None`` for each pause of a live source."""
+    source: Iterable[Read | Chunk | None] = reads.chunks() if isinstance(reads, Reads) else reads
+    if live:
+        source = with_pauses(source, ahead=LIVE_CHUNKS if isinstance(reads, Reads) else LIVE_READS)
+    return gathered(source)
 
 
 def _graph_inputs(manifest: Manifest) -> tuple[Tensor, Tensor | None]:
@@ -237,6 +292,7 @@ def _graph_inputs(manifest: Manifest) -> tuple[Tensor, Tensor | None]:
 
 
 def _graph_output(manifest: Manifest) -> Tensor:
-    """``logits`` if the graph has them, else its first output."""
+    """``logits`` (of an embedding model ``last_hidden_state``) if the graph has them, else its first output."""
     outputs = manifest.graph.outputs
-    return next((tensor for tensor in outputs if tensor.name == "logits"), outputs[0])
+    wanted = ("last_hidden_state", "logits") if manifest.task.kind == "embedding" else ("logits",)
+    return next((tensor for name in wanted for tensor in outputs if tensor.name == name), outputs[0])

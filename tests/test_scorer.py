@@ -285,7 +285,7 @@ def test_raw_ids(path: Path) -> None:
 
 def test_kinds_without_a_score_for_a_read_are_refused(path: Path) -> None:
     bundle = read_bundle(path)
-    for kind in ("token-classification", "masked-lm", "causal-lm"):
+    for kind in ("token-classification", "masked-lm"):
         manifest = replace(bundle.manifest, task=replace(bundle.manifest.task, kind=kind))
         scorer = fake_scorer(replace(bundle, manifest=manifest), Fake())
         with pytest.raises(UsageError, match=f"tiny is a {kind} model"):

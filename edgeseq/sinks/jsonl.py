@@ -14,7 +14,8 @@ from edgeseq.sinks.output import Output
 class JsonlSink:
     """Writes the columns of `edgeseq.sinks.tsv` as keys, ``null`` for a value that there is not.
 
-    Classifiers add ``probabilities`` (an object, by label), models for embeddings ``embedding`` (a list).
+    Classifiers add ``probabilities`` (an object, by label), models for embeddings ``embedding`` (a list), all
+    others ``values`` (a list).
     """
 
     def __init__(self, output: Output, task: Task, *, per_window: bool = False) -> None:
@@ -64,6 +65,8 @@ class JsonlSink:
             row["probabilities"] = dict(zip(self._task.labels, values, strict=False))
         elif self._task.kind == "embedding":
             row["embedding"] = values
+        else:
+            row["values"] = values
         return row
 
     def _windows(self, prediction: Prediction) -> list[dict[str, Any]]:
