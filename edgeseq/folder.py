@@ -33,7 +33,7 @@ def read_files(folder: str, *, on_error: Callable[[ReadError], None] | None = No
                 seen.add((status.st_dev, status.st_ino))
                 entries = sorted(path.iterdir(), key=lambda entry: natural(entry.name), reverse=True)
                 if path == root or all(entry.name != MARKER for entry in entries):
-                    stack += [entry for entry in entries if not _passing(entry.name)]
+                    stack += [entry for entry in entries if not passing(entry.name)]
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not path.is_symlink():
                 continue
@@ -54,6 +54,6 @@ def unreadable(path: str, error: OSError) -> ReadError:
     return ReadError(path, problem, record=0, offset=0, remedy="check the path and its permissions")
 
 
-def _passing(name: str) -> bool:
+def passing(name: str) -> bool:
     """Whether a name is hidden or temporary."""
     return name.startswith(".") or name.endswith(_TEMPORARY)

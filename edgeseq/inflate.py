@@ -75,11 +75,17 @@ def decompressed(file: BinaryIO) -> Iterator[bytes]:
 
     Pieces are handed on before the source is asked for more. Raises `DamageError` after the last decodable byte.
     """
+    return inflated(blocks(file), file)
+
+
+def inflated(source: Iterator[bytes], file: BinaryIO) -> Iterator[bytes]:
+    """As `decompressed`, of blocks that come from ``file``. An empty block is handed on: nothing came for now."""
     begin = _position(file)
-    source = blocks(file)
     head = b""
     for block in source:
         head += block
+        if not block:
+            yield b""
         if len(head) >= len(MAGIC):
             break
     if not head.startswith(MAGIC):
@@ -93,6 +99,8 @@ def decompressed(file: BinaryIO) -> Iterator[bytes]:
     try:
         yield from inflater.push(head)
         for block in source:
+            if not block:
+                yield b""
             yield from inflater.push(block)
     except _DeflateError as bad:
         yield from _again(file, begin, inflater, bad.good)

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from edgeseq import bam
 from edgeseq.chunks import Chunk, Reads
@@ -17,6 +17,8 @@ from edgeseq.folder import read_files, unreadable
 from edgeseq.inflate import MAGIC, decompressed
 from edgeseq.sam import looks_like_sam, read_sam
 from edgeseq.stream import Stream
+
+Format = Literal["fastq", "fasta", "sam", "bam"]
 
 _PEEK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
@@ -66,6 +68,29 @@ def open_reads(
     return Reads(_file(path, named=named or _READ_NAME.search(path) is not None))
 
 
+def format_of(head: bytes, *, named: bool) -> tuple[Format | None, int]:
+    """What the (decompressed) first bytes of a source are, None if not reads; and how many bytes of mark precede them.
+
+    ``named``: the source is meant to be reads. Otherwise the first three lines have to be there and to look like it.
+    """
+    offset = len(_BOM) if head.startswith(_BOM) else 0
+    text = head[offset:].lstrip(b"\r\n")
+    if head.startswith(bam.MAGIC):
+        return "bam", offset
+    if looks_like_sam(text):
+        return "sam", offset
+    if text.startswith(b"@") and (named or _FASTQ.match(text)):
+        return "fastq", offset
+    if text.startswith(b">") and (named or _FASTA.match(text)):
+        return "fasta", offset
+    return None, offset
+
+
+def promises_reads(path: str) -> bool:
+    """Whether the name of a file (``.fastq``, ``.bam`` …) says that it holds reads."""
+    return _READ_NAME.search(path) is not None
+
+
 def _folder(folder: str, on_error: Callable[[ReadError], None] | None) -> Iterator[Chunk]:
     for path in read_files(folder, on_error=on_error):
         try:
@@ -89,16 +114,16 @@ def _parse(file: BinaryIO, name: str, *, named: bool = True) -> Iterator[Chunk]:
     """The reads of a file by its content. ``named``: the user means it to be reads, so it is an error if it is not."""
     stream = Stream(name, decompressed(file))
     head = stream.peek(_PEEK, 1 if named else 3)
-    offset = len(_BOM) if head.startswith(_BOM) else 0
+    format_, offset = format_of(head, named=named)
     text = head[offset:].lstrip(b"\r\n")
     stream.skip(offset)
-    if head.startswith(bam.MAGIC):
+    if format_ == "bam":
         yield from bam.read_bam(stream)
-    elif looks_like_sam(text):
+    elif format_ == "sam":
         yield from read_sam(stream, offset)
-    elif text.startswith(b"@") and (named or _FASTQ.match(text)):
+    elif format_ == "fastq":
         yield from read_fastq(stream, offset)
-    elif text.startswith(b">") and (named or _FASTA.match(text)):
+    elif format_ == "fasta":
         yield from read_fasta(stream, offset)
     elif stream.damage is not None and (named or text[:1] in b"@>"):
         raise stream.damage.error(name, 0, 0)
