@@ -14,7 +14,15 @@ from export.checkpoint import Checkpoint
 from export.errors import FamilyError
 from export.network import Model, Request
 
-MODULES = ("gpn",)
+MODULES = (
+    "esm",
+    "nt_v2",
+    "dnabert",
+    "dnabert2",
+    "gena_lm",
+    "gpn",
+    "ntv3",
+)
 """Modules of this package, each with a ``FAMILY``, in the order in which they are asked."""
 
 
