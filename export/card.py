@@ -15,7 +15,7 @@ temperature and thresholds has seen. Some labels have one or two such clusters: 
 """
 KNOWN_STRAINS = """\
 Where the threshold was raised, records that are closer than 0.99 do train: read the figures on real reads of those
-labels as figures on known strains. Samples whose reads are too few for a consensus (3 of them over 150 b) are not
+labels as figures on known strains. Samples whose reads are too few for a consensus (5 of them over 150 b) are not
 searched for.
 """
 DROPPED = ("before", "after", "at least 0.99 identical", "dropped from identity")

@@ -24,9 +24,14 @@ from export.labels import Clustered, text
 from export.sketches import canonical_kmers
 
 IDENTITY = 0.99
-STEPS = (0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.01)
+STEPS = (*(round(0.99 + 0.001 * n, 3) for n in range(10)), *(round(0.9991 + 0.0001 * n, 4) for n in range(9)), 1.01)
 KEEP = 25
-MINIMUM_DEPTH = 3
+MINIMUM_DEPTH = 5
+SUPPORT = 0.6
+"""Share of the reads over a position that must agree on its base. Old chemistries miss many bases of a homopolymer, and
+a consensus of such errors is close to nobody."""
+MISSING = 0.75
+"""Share of the reads that must miss a position for it to be missing."""
 _CODE = np.full(256, 4, np.uint8)
 _CODE[[65, 67, 71, 84]] = [0, 1, 2, 3]
 
@@ -104,14 +109,20 @@ def _vote(counts: NDArray[np.int32], codes: NDArray[np.uint8], hit: mappy.Alignm
 
 
 def _stretches(counts: NDArray[np.int32]) -> Consensus:
-    """What the votes agree on, wherever they are deep enough over 150 b or more; deletions are left out."""
-    deep = counts.sum(1) >= MINIMUM_DEPTH
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], deep.astype(np.int8), [0]])))
+    """What the votes agree on, wherever they are deep enough over 150 b or more.
+
+    A position without a clear majority is unknown (4) and takes no part in comparisons; one that most reads miss is
+    left out.
+    """
+    depth = counts.sum(1)
+    best = counts[:, :4].argmax(1).astype(np.uint8)
+    best[counts[np.arange(len(best)), best] < SUPPORT * depth] = 4
+    present = counts[:, 4] < MISSING * depth
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (depth >= MINIMUM_DEPTH).astype(np.int8), [0]])))
     stretches = []
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        best = counts[start:stop].argmax(1).astype(np.uint8)
-        called = best[best < 4]
-        if len(called) >= 150:
+        called = best[start:stop][present[start:stop]]
+        if np.count_nonzero(called < 4) >= 150:
             stretches.append(called)
     return stretches
 

@@ -68,6 +68,17 @@ def test_the_consensus_follows_the_reads_where_the_reference_differs() -> None:
     assert differences(stretch, reference) > 100
 
 
+def test_positions_that_reads_disagree_on_do_not_make_a_genome_look_farther() -> None:
+    """At 12 % errors five reads seldom agree everywhere; where they do, they are right."""
+    source = random_codes(np.random.default_rng(14), 3000)
+    rng = np.random.default_rng(15)
+    profile = ErrorProfile(rates=((1.0, 0.11, 0.13),))
+    rows = reads(rng, Sources.of([source]), np.zeros(40, np.int64), np.full(40, 600), 1024, profile)
+    noisy = found((letters(row[row != PAD]) for row in rows), [genome("source", source)])
+    assert any((stretch == 4).any() for stretches in noisy for stretch in stretches)
+    assert identity_to(noisy, [genome("source", source)])[0] > 0.99
+
+
 def test_too_few_reads_make_no_consensus() -> None:
     source = random_codes(np.random.default_rng(4), 3000)
     assert found(list(simulated(source))[:2], [genome("source", source)]) == []
@@ -106,7 +117,7 @@ def test_reads_of_a_virus_with_many_nearly_identical_genomes_vote_together() -> 
     genomes = family(np.random.default_rng(11), 30, 3000, 0.003)
     assert len(representatives(genomes)) == 1
     ((stretch,),) = found(simulated(genomes[0].codes, 60), genomes)
-    assert len(stretch) > 2700
+    assert len(stretch) > 2400
     _, dropped = drop_close("ebola-zaire", genomes, [[stretch]])
     assert dropped.close == 30
 
@@ -137,7 +148,8 @@ def test_what_counts_as_a_genome_decides_how_many_are_left() -> None:
     assert drop_close("mpox", near + far, [[source]])[1].identity == 0.99
     kept, dropped = drop_close("mpox", near + far, [[source]], whole)
     assert whole(kept) >= KEEP
-    assert (dropped.identity, dropped.close) == (0.999, 30)
+    assert dropped.close == 30
+    assert 0.997 < dropped.identity < 1
 
 
 def test_of_a_clone_the_farthest_genomes_stay() -> None:
@@ -148,7 +160,7 @@ def test_of_a_clone_the_farthest_genomes_stay() -> None:
     far = [genome(f"far-{n}", relative(rng, source, 0.004)) for n in range(KEEP)]
     kept, dropped = drop_close("mpox", near + far, [[source]])
     assert {each.name for each in kept} == {each.name for each in far}
-    assert dropped.identity == 0.998
+    assert 0.995 < dropped.identity < 0.999
 
 
 def test_a_class_that_has_few_genomes_keeps_them() -> None:
