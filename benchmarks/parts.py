@@ -62,7 +62,7 @@ class RecordingSession(Session):
         self._values = values
 
     def run(self, inputs: Inputs) -> dict[str, NDArray[Any]]:
-        self.batches.append(inputs)
+        self.batches.append({name: array.copy() for name, array in inputs.items()})
         return {self._answer: np.zeros((len(inputs["input_ids"]), self._values), np.float32)}
 
 

@@ -7,6 +7,7 @@ the chunks that the rows come in.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -48,14 +49,13 @@ class Rows:
         """
         length = target.shape[1]
         places = self.starts if side == "right" else self.starts + self.lengths - length
-        inside = (places >= 0) & (places + length <= len(self.ids))
-        if inside.any():
-            step = self.ids.itemsize
-            anywhere = np.ndarray((len(self.ids) - length + 1, length), self.ids.dtype, self.ids, 0, (step, step))
-            if inside.all():
-                target[:] = anywhere[places]
-            else:
-                target[inside] = anywhere[places[inside]]
+        step, last = self.ids.itemsize, len(self.ids) - length
+        anywhere = np.ndarray((max(0, last + 1), length), self.ids.dtype, self.ids, 0, (step, step))
+        if places.min() >= 0 and places.max() <= last:
+            target[:] = anywhere[places]
+            return
+        inside = (places >= 0) & (places <= last)
+        target[inside] = anywhere[places[inside]]
         for row in np.flatnonzero(~inside).tolist():
             start, size = int(self.starts[row]), int(self.lengths[row])
             at = slice(size) if side == "right" else slice(length - size, length)
@@ -77,28 +77,38 @@ class Batch:
         """The number of each row."""
         return np.concatenate([part.numbers for part in self.parts]) if self.parts else np.empty(0, np.int64)
 
-    def input_ids(self, pad_id: int, dtype: np.dtype[Any], side: PadSide = "right") -> NDArray[Any]:
-        """The ids, padded on one side: an array of (rows, length) that the caller owns."""
+    def input_ids(
+        self, pad_id: int, dtype: np.dtype[Any], side: PadSide = "right", *, buffer: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """The ids, padded on one side: an array of (rows, length) that the caller owns.
+
+        With a one-dimensional ``buffer`` of that type, what fits it is written there, and the array is a view of it.
+        """
         kinds = [part.ids.dtype for part in self.parts]
         ids = np.empty((len(self), self.length), np.result_type(np.min_scalar_type(pad_id), *kinds))
         first = 0
         for part in self.parts:
             part.copy_to(ids[first : first + len(part)], side)
             first += len(part)
-        np.copyto(ids, pad_id, where=~self._holds_a_token(side))
-        return ids.astype(dtype, copy=False)
+        np.copyto(ids, pad_id, where=self._is_padding(side))
+        if buffer is None or buffer.size < ids.size:
+            return ids.astype(dtype, copy=False)
+        view = buffer[: ids.size].reshape(ids.shape)
+        np.copyto(view, ids, casting="unsafe")
+        return view
 
     def attention_mask(self, dtype: np.dtype[Any], side: PadSide = "right") -> NDArray[Any]:
         """1 for a token and 0 for padding: (rows, length)."""
-        return self._holds_a_token(side).astype(dtype)
+        return (~self._is_padding(side)).astype(dtype)
 
-    def _holds_a_token(self, side: PadSide) -> NDArray[np.bool_]:
+    def _is_padding(self, side: PadSide) -> NDArray[np.bool_]:
+        """What is no token: (rows, length)."""
         lengths = np.array([], np.int32)
         if self.parts:
             lengths = np.concatenate([part.lengths for part in self.parts]).astype(np.int32)
         places = np.arange(self.length, dtype=np.int32)
-        holds: NDArray[np.bool_] = (places if side == "right" else places[::-1]) < lengths[:, None]
-        return holds
+        padding: NDArray[np.bool_] = (places if side == "right" else places[::-1]) >= lengths[:, None]
+        return padding
 
 
 @dataclass(slots=True)
@@ -160,16 +170,19 @@ class Batcher:
         Gives the batches that become full, in the order of their last rows.
         """
         order = first + np.argsort(lengths[first:end], kind="stable")
-        changes = np.flatnonzero(np.diff(lengths[order])) + 1
+        in_order = lengths[order]
+        changes = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1
         full = []
-        for places in np.split(order, changes):
-            length = int(lengths[places[0]])
+        for begin, stop in pairwise([0, *changes.tolist(), len(order)]):
+            length = int(in_order[begin])
             room = max(1, self._tokens // length)
-            while len(places):
+            at = begin
+            while at < stop:
                 group = self._groups.get(length)
                 if group is None:
-                    group = self._groups[length] = _Group(int(added[places[0]]) - length)
-                some, places = np.split(places, [room - group.rows])
+                    group = self._groups[length] = _Group(int(added[order[at]]) - length)
+                some = order[at : min(stop, at + room - group.rows)]
+                at += len(some)
                 group.parts.append(rows.take(some))
                 group.rows += len(some)
                 if group.rows == room:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,18 +59,23 @@ class FastqChunk(Chunk):
         return self._cut(0, len(self))
 
     def ids(self) -> list[str]:
-        return str(b"\n".join([name for name, _ in self._names()]), "utf-8", "backslashreplace").split("\n")
+        return str(b"\n".join(self._names[0]), "utf-8", "backslashreplace").split("\n")
 
     def sources(self) -> list[str]:
         return [self._source] * len(self)
 
     def barcodes(self) -> list[str]:
-        return barcodes([description for _, description in self._names()], self._source)
+        return barcodes(self._names[1], self._source)
 
-    def _names(self) -> list[tuple[bytes, bytes]]:
-        """Id and description of each read."""
+    @cached_property
+    def _names(self) -> tuple[list[bytes], list[bytes]]:
+        """The ids and the descriptions."""
         lines = _parts(self._text, self._bounds[:, 0], self._bounds[:, 1])
-        return [split_name(line) for line in lines]
+        if b"\t" in b"".join(lines):
+            both = [split_name(line) for line in lines]
+            return [read_id for read_id, _ in both], [description for _, description in both]
+        parts = [line.partition(b" ") for line in lines]
+        return [read_id for read_id, _, _ in parts], [description for _, _, description in parts]
 
     def _cut(self, first: int, count: int) -> Iterator[Read]:
         """So many reads, from the ``first`` on."""

@@ -68,10 +68,17 @@ def barcodes(descriptions: Sequence[bytes], source: str = "") -> list[str]:
     """`barcode` of each of several reads of one source."""
     if folder := folder_barcode(source):
         return [folder] * len(descriptions)
-    text = b"\n".join(descriptions)
-    if not any(sign in text for sign in (b"barcode=", b"BC", b"RG")):
+    text = b"\n" + b"\n".join(descriptions)
+    keys = text.count(b"barcode=")
+    if not keys and b"BC" not in text and b"RG" not in text:
         return [""] * len(descriptions)
-    return [barcode(description, source) for description in descriptions]
+    if b"\t" in text or keys != text.count(b" barcode=") + text.count(b"\nbarcode="):
+        return [barcode(description) for description in descriptions]
+    values = [description.rpartition(b"barcode=") for description in descriptions]
+    return [
+        (_given_barcode(value.partition(b" ")[0]) if key else "") or barcode(before + key + value)
+        for before, key, value in values
+    ]
 
 
 def fields(description: bytes) -> dict[str, str]:

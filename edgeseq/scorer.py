@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from edgeseq.aggregate import Values, aggregate, strand_means
 from edgeseq.answers import answer_for
-from edgeseq.batches import Batch
+from edgeseq.batches import TOKENS, Batch
 from edgeseq.bundle import Bundle, read_bundle
 from edgeseq.chunks import Chunk, Reads, gathered
 from edgeseq.decide import decide
@@ -99,6 +99,7 @@ class Scorer:
         self._output = _graph_output(self.manifest)
         self._answer = answer_for(self.manifest.task, self._tokenizer)
         self._clock = threading.Lock()
+        self._buffers = threading.local()
 
     def __enter__(self) -> Scorer:
         return self
@@ -109,6 +110,12 @@ class Scorer:
     def close(self) -> None:
         """Frees the engine. A closed scorer scores no more."""
         self._session = None
+
+    @property
+    def width(self) -> int:
+        """How many values the model gives for a read or token; 0 where the graph does not say."""
+        last = self._output.shape[-1] if self._output.shape else 1
+        return last if isinstance(last, int) else 0
 
     @property
     def provider(self) -> str:
@@ -233,10 +240,21 @@ class Scorer:
     def _inputs(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The graph's inputs for a batch."""
         side = self._tokenizer.pad_side
-        inputs = {self._ids.name: batch.input_ids(self._tokenizer.pad_id, np.dtype(self._ids.dtype), side)}
+        ids = batch.input_ids(self._tokenizer.pad_id, np.dtype(self._ids.dtype), side, buffer=self._buffer())
+        inputs = {self._ids.name: ids}
         if self._mask is not None:
             inputs[self._mask.name] = batch.attention_mask(np.dtype(self._mask.dtype), side)
         return inputs
+
+    def _buffer(self) -> NDArray[Any]:
+        """Room for the ids of a batch, of each thread its own and used again for its next batch.
+
+        Fresh memory costs ten times what filling it does: 2.2 against 0.2 µs a read.
+        """
+        buffer: NDArray[Any] | None = getattr(self._buffers, "ids", None)
+        if buffer is None:
+            buffer = self._buffers.ids = np.empty(TOKENS, self._ids.dtype)
+        return buffer
 
     def _run_in_parts(self, inputs: Mapping[str, NDArray[Any]]) -> Iterator[tuple[slice, NDArray[Any]]]:
         """The output for a batch, of which a processor gets `RUN_TOKENS` at a time and anything else all at once."""

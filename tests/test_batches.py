@@ -65,6 +65,11 @@ def test_rows_are_cut_out_of_any_place_of_their_array(
     for row, place in zip(filled.tolist(), [*places, *range(len(lengths))], strict=True):
         ids, padding = [place + 1] * lengths[place], [pad] * (9 - lengths[place])
         assert row == (ids + padding if side == "right" else padding + ids)
+    for size, shares in ((filled.size, True), (filled.size - 1, False)):
+        buffer = np.zeros(size, np.int64)
+        again = batch.input_ids(pad, np.dtype(np.int64), side, buffer=buffer)
+        np.testing.assert_array_equal(again, filled)
+        assert np.shares_memory(again, buffer) == shares
 
 
 def test_a_batch_without_rows() -> None:

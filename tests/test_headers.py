@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeseq.headers import barcode, folder_barcode, parse_header
+from edgeseq.headers import barcode, barcodes, folder_barcode, parse_header
 from edgeseq.read import Header, Read
 
 RUN = "6cb4091e08cd9be0b6a3a19e8875a996dd652dd7"
@@ -160,6 +160,18 @@ def test_the_barcode_alone_is_that_of_the_whole_header(parts: list[tuple[str, st
     whole = parse_header(description, source=source).barcode
     assert barcode(description, source) == whole
     assert Read("r", b"A", description=description, source=source).barcode == whole
+
+
+@given(
+    reads=st.lists(
+        st.lists(st.sampled_from([piece for piece in PIECES if piece != "\n"]), max_size=3).map(" ".join), max_size=5
+    ),
+    source=st.sampled_from(["reads.fastq", "barcode02/reads.fastq"]),
+    tabs=st.booleans(),
+)
+def test_barcodes_of_several_reads_are_those_of_each(reads: list[str], source: str, tabs: bool) -> None:
+    descriptions = [read.replace(" ", "\t" if tabs else " ").encode() for read in reads]
+    assert barcodes(descriptions, source) == [barcode(description, source) for description in descriptions]
 
 
 def test_a_header_at_hand_gives_its_barcode() -> None:
