@@ -25,6 +25,9 @@ class Layout:
     """Pattern → why the model does not need such a tensor."""
     optional: Mapping[str, str] = field(default_factory=dict)
     """Pattern of the module's own names → where their values come from if the checkpoint does not have them."""
+    published: tuple[tuple[str, str], ...] = ()
+    """Pattern of the module's own names and replacement: how messages call a tensor that is missing. Names that none
+    matches are guessed by the example of those that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,11 @@ def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout:
     """
     tensors, explained = _without_aliases(tensors, layout, source)
     targets = module.state_dict(keep_vars=True)
-    names = {_rename(name, layout): name for name in tensors}
+    names: dict[str, str] = {}
+    for name in tensors:
+        other = names.setdefault(_rename(name, layout), name)
+        if other != name:
+            raise TensorsError(source, f"tensors {other} and {name} are the same part of the model")
     used: dict[str, str] = {}
     for target, name in names.items():
         if target in targets:
@@ -59,7 +66,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout:
     for target in sorted(targets.keys() - used.keys()):
         pattern = next((pattern for pattern in layout.optional if re.fullmatch(pattern, target)), None)
         if pattern is None:
-            raise TensorsError(source, f"tensor {_published(target, used)} is missing")
+            raise TensorsError(source, f"tensor {_published(target, used, layout)} is missing")
         explained[pattern] = layout.optional[pattern]
     for target, name in used.items():
         _fill(targets[target], tensors[name], name, source)
@@ -106,9 +113,12 @@ def _rename(name: str, layout: Layout) -> str:
     return name
 
 
-def _published(target: str, used: Mapping[str, str]) -> str:
+def _published(target: str, used: Mapping[str, str], layout: Layout) -> str:
     """The name under which a parameter would be published, by the example of those that are there: the name of the
     parameter that shares most of its path, with the rest of the path exchanged."""
+    for pattern, replacement in layout.published:
+        if match := re.fullmatch(pattern, target):
+            return match.expand(replacement)
     parts = target.split(".")
     for shared in range(len(parts) - 1, -1, -1):
         prefix = "".join(f"{part}." for part in parts[:shared])

@@ -3,6 +3,8 @@ Nucleotide Transformer (Dalla-Torre et al. 2023): one encoder, plain or with gat
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeseq.manifest import Activation, TaskKind
@@ -27,23 +29,34 @@ TASKS: tuple[TaskKind, ...] = (
 RESERVED = 2
 """Rows of ``max_position_embeddings`` that are no token's position: those up to the padding's."""
 
-_RENAMES = (
-    (r"(?:esm\.)?embeddings\.word_embeddings\.(.+)", r"embeddings.words.\1"),
-    (r"(?:esm\.)?embeddings\.position_embeddings\.(.+)", r"embeddings.positions.\1"),
-    (r"(?:esm\.)?embeddings\.layer_norm\.(.+)", r"embeddings.norm.\1"),
-    (r"(?:esm\.)?encoder\.layer\.(\d+)\.attention\.LayerNorm\.(.+)", r"blocks.\1.attention_norm.\2"),
-    (r"(?:esm\.)?encoder\.layer\.(\d+)\.attention\.self\.((?:query|key|value)\..+)", r"blocks.\1.attention.inputs.\2"),
-    (r"(?:esm\.)?encoder\.layer\.(\d+)\.attention\.output\.dense\.(.+)", r"blocks.\1.attention.output.\2"),
-    (r"(?:esm\.)?encoder\.layer\.(\d+)\.LayerNorm\.(.+)", r"blocks.\1.feed_forward_norm.\2"),
-    (r"(?:esm\.)?encoder\.layer\.(\d+)\.intermediate\.dense\.(.+)", r"blocks.\1.feed_forward.wide.\2"),
-    (r"(?:esm\.)?encoder\.layer\.(\d+)\.output\.dense\.(.+)", r"blocks.\1.feed_forward.narrow.\2"),
-    (r"(?:esm\.)?encoder\.emb_layer_norm_after\.(.+)", r"norm.\1"),
-    (r"lm_head\.layer_norm\.(.+)", r"head.norm.\1"),
-    (r"lm_head\.(.+)", r"head.\1"),
-    (r"classifier\.dense\.(.+)", r"head.pooler.\1"),
-    (r"classifier\.out_proj\.(.+)", r"head.classifier.\1"),
-    (r"classifier\.(weight|bias)", r"head.classifier.\1"),
-)
+_NAMES = {
+    "esm.embeddings.word_embeddings": "embeddings.words",
+    "esm.embeddings.position_embeddings": "embeddings.positions",
+    "esm.embeddings.layer_norm": "embeddings.norm",
+    "esm.encoder.layer.*.attention.LayerNorm": "blocks.*.attention_norm",
+    "esm.encoder.layer.*.attention.self.query": "blocks.*.attention.inputs.query",
+    "esm.encoder.layer.*.attention.self.key": "blocks.*.attention.inputs.key",
+    "esm.encoder.layer.*.attention.self.value": "blocks.*.attention.inputs.value",
+    "esm.encoder.layer.*.attention.output.dense": "blocks.*.attention.output",
+    "esm.encoder.layer.*.LayerNorm": "blocks.*.feed_forward_norm",
+    "esm.encoder.layer.*.intermediate.dense": "blocks.*.feed_forward.wide",
+    "esm.encoder.layer.*.output.dense": "blocks.*.feed_forward.narrow",
+    "esm.encoder.emb_layer_norm_after": "norm",
+}
+"""Published names, which re-saved bare encoders have without the prefix ``esm.``, and the module's."""
+_CLASSIFIER = {"classifier.dense": "head.pooler", "classifier.out_proj": "head.classifier"}
+_HEADS: dict[TaskKind, dict[str, str]] = {
+    "masked-lm": {
+        "lm_head": "head",
+        "lm_head.dense": "head.dense",
+        "lm_head.layer_norm": "head.norm",
+        "lm_head.decoder": "head.decoder",
+    },
+    "sequence-classification": _CLASSIFIER,
+    "regression": _CLASSIFIER,
+    "token-classification": {"classifier": "head.classifier"},
+    "embedding": {},
+}
 _UNUSED = {
     r"(esm\.)?embeddings\.position_ids": "counts from 0",
     r"(esm\.)?encoder\.layer\.\d+\.attention\.self\.rotary_embeddings\.inv_freq": "follows from the size of a head",
@@ -100,8 +113,7 @@ class Esm:
             unused |= _UNUSED_ROTARY
         if task == "embedding":
             unused |= _UNUSED_HEADS
-        layout = Layout(renames=_RENAMES, aliases=_aliases(settings), unused=unused)
-        loaded = load_weights(network, checkpoint.tensors, layout, checkpoint)
+        loaded = load_weights(network, checkpoint.tensors, _layout(settings, task, unused), checkpoint)
         tokenizer = tokenizer_spec(checkpoint.folder)
         problem = settings.text("problem_type", "")
         return Model(
@@ -136,9 +148,7 @@ def _shape(checkpoint: Checkpoint, settings: Settings, gated: bool) -> EsmShape:
         raise FamilyError(checkpoint.config_file, f"position_embedding_type is {position!r}; known: {', '.join(kinds)}")
     width, heads = settings.whole("hidden_size"), settings.whole("num_attention_heads")
     if width % heads or (position == "rotary" and (width // heads) % 2):
-        settings.refuse(
-            "num_attention_heads", f"is {heads}, which does not divide hidden_size {width} into pairs"
-        )
+        settings.refuse("num_attention_heads", f"is {heads}, which does not divide hidden_size {width} into pairs")
     dropout = settings.flag("token_dropout", False)
     vocabulary = settings.whole("vocab_size")
     shape = EsmShape(
@@ -178,6 +188,25 @@ def _outputs(checkpoint: Checkpoint) -> int:
     names = ("classifier.out_proj.weight", "classifier.weight")
     rows = [len(checkpoint.tensors[name]) for name in names if name in checkpoint.tensors]
     return len(labels) or (rows[0] if rows else 2)
+
+
+def _layout(settings: Settings, task: TaskKind, unused: Mapping[str, str]) -> Layout:
+    names = (_NAMES | _HEADS[task]).items()
+    return Layout(
+        renames=tuple((_pattern(published), _replacement(own)) for published, own in names),
+        published=tuple((_pattern(own), _replacement(published)) for published, own in names),
+        aliases=_aliases(settings),
+        unused=unused,
+    )
+
+
+def _pattern(name: str) -> str:
+    optional = r"(?:esm\.)?" if name.startswith("esm.") else ""
+    return optional + re.escape(name.removeprefix("esm.")).replace(r"\*", r"(\d+)") + r"\.(weight|bias)"
+
+
+def _replacement(name: str) -> str:
+    return name.replace("*", r"\1") + (r".\2" if "*" in name else r".\1")
 
 
 def _aliases(settings: Settings) -> tuple[tuple[str, str], ...]:
