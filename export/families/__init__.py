@@ -21,6 +21,7 @@ MODULES = (
     "dnabert2",
     "gena_lm",
     "gpn",
+    "hyenadna",
     "ntv3",
 )
 """Modules of this package, each with a ``FAMILY``, in the order in which they are asked."""
