@@ -93,13 +93,18 @@ class Scorer:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.engine_seconds = 0.0
         self._session: Session | None = session
-        self._tokenizer = load_tokenizer(bundle.tokenizer)
+        self._clock = threading.Lock()
+        if self.manifest.input.alphabet != "signal":
+            self._prepare_reading()
+        self._buffers = threading.local()
+
+    def _prepare_reading(self) -> None:
+        """Everything that turns reads into rows and rows into answers; a model of raw signal has none of it."""
+        self._tokenizer = load_tokenizer(self.bundle.tokenizer)
         self._encoder = Encoder(self.manifest.input, self._tokenizer)
         self._ids, self._mask = _graph_inputs(self.manifest)
         self._output = _graph_output(self.manifest)
         self._answer = answer_for(self.manifest.task, self._tokenizer)
-        self._clock = threading.Lock()
-        self._buffers = threading.local()
 
     def __enter__(self) -> Scorer:
         return self
@@ -134,11 +139,12 @@ class Scorer:
             yield from predictions
 
     def score_batches(
-        self, reads: Iterable[Read], *, early_stop: bool = False, live: bool = False
+        self, reads: Iterable[Read | Chunk | None], *, early_stop: bool = False, live: bool = False
     ) -> Generator[Predictions]:
         """As `score`, in lots of the predictions that became ready together.
 
-        The reads of `open_reads` stay in chunks on their way through.
+        The reads of `open_reads` stay in chunks on their way through. Chunks may be given as well, each of which comes
+        back as one lot, and ``None``: what came before is scored without waiting for company.
         """
         self._check_kind()
         return self._score_batches(reads, early_stop, live)
@@ -149,6 +155,7 @@ class Scorer:
         Long reads never lie in memory with all their scores. ``live`` and errors as in `score`; raises UsageError for
         a bundle of another kind.
         """
+        self._check_input()
         kind = self.manifest.task.kind
         if kind != "token-classification":
             raise UsageError(f"{self.manifest.name} is a {kind} model: it has no scores for single bases")
@@ -167,6 +174,7 @@ class Scorer:
 
     def encode(self, read: Read) -> list[Ids]:
         """The token ids of all rows of a read: each strand (where the bundle scores both) of each window."""
+        self._check_input()
         rows = self._encoder.rows(self._encoder.plan(Chunk([read])))
         return [
             rows.ids[start : start + length]
@@ -179,12 +187,22 @@ class Scorer:
         ``others`` are further inputs by name. An attention mask that the graph wants and that is not given is derived
         from the tokenizer's pad id. Raises EngineError.
         """
+        self._check_input()
         inputs: dict[str, NDArray[Any]] = {self._ids.name: np.asarray(input_ids, self._ids.dtype), **others}
         if self._mask is not None and self._mask.name not in inputs:
             inputs[self._mask.name] = (inputs[self._ids.name] != self._tokenizer.pad_id).astype(self._mask.dtype)
         return self._run(inputs)
 
-    def _score_batches(self, reads: Iterable[Read], early_stop: bool, live: bool) -> Generator[Predictions]:
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """All outputs of the graph for its inputs by name, as they are: also for models of raw signal.
+
+        The caller prepares the inputs as the model asks for. Raises EngineError.
+        """
+        return self._run(inputs)
+
+    def _score_batches(
+        self, reads: Iterable[Read | Chunk | None], early_stop: bool, live: bool
+    ) -> Generator[Predictions]:
         stopped = threading.Event()
         feed = Feed(self._encoder, self.manifest.input, stopped)
         chunks = _chunks(reads, live)
@@ -284,13 +302,19 @@ class Scorer:
             raise UsageError("the scorer is closed")
         return self._session
 
+    def _check_input(self) -> None:
+        if self.manifest.input.alphabet == "signal":
+            name = self.manifest.name
+            raise UsageError(f"{name} takes raw signal, not reads; run it from Python: Scorer.run({{'signal': rows}})")
+
     def _check_kind(self) -> None:
+        self._check_input()
         kind = self.manifest.task.kind
         if kind not in SCORED_KINDS:
             raise UsageError(f"{self.manifest.name} is a {kind} model: {_INSTEAD[kind]}")
 
 
-def _chunks(reads: Iterable[Read], live: bool) -> Iterator[Chunk | None]:
+def _chunks(reads: Iterable[Read | Chunk | None], live: bool) -> Iterator[Chunk | None]:
     """The reads in chunks, with ``None`` for each pause of a live source."""
     source: Iterable[Read | Chunk | None] = reads.chunks() if isinstance(reads, Reads) else reads
     if live:

@@ -7,9 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from edgeseq.bundle import Bundle
 from edgeseq.prediction import UNCLASSIFIED
 from edgeseq.predictions import Predictions
+from edgeseq.tracks import Stretch
 
 Z = 1.959963984540054
 """Two-sided 95 % point of the normal distribution."""
@@ -33,6 +36,7 @@ class Summary:
         self.began = time.perf_counter()
         self.reads = 0
         self.bases = 0
+        self.scored_bases = 0
         self.chimeras = 0
         self.labels: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -46,6 +50,13 @@ class Summary:
         self.reasons.update([reason for reason in decisions.reasons if reason])
         self.chimeras += len(decisions.segments)
 
+    def add_stretch(self, stretch: Stretch) -> None:
+        """Counts a stretch of a track, and its read where it is the last one."""
+        self.reads += stretch.last
+        self.bases += len(stretch.values)
+        self.scored_bases += int((~np.isnan(stretch.values[:, 0])).sum())
+        self.reasons["empty"] += not stretch.length
+
     def lines(self, bundle: Bundle, damaged: Sequence[str] = ()) -> Iterator[str]:
         """The table as lines of text; shares of reads with their 95 % intervals."""
         seconds = max(time.perf_counter() - self.began, 1e-9)
@@ -56,7 +67,9 @@ class Summary:
         for label in (*manifest.task.labels, UNCLASSIFIED):
             if count := self.labels[label]:
                 yield self._share(label, count, width)
-        for reason, count in self.reasons.most_common():
+        if manifest.task.kind == "token-classification":
+            yield f"{'bases with scores':<{width}}{self.scored_bases:>12,}"
+        for reason, count in (+self.reasons).most_common():
             yield self._share(f"  {_REASONS.get(reason, reason)}", count, width)
         if self.chimeras:
             yield self._share("class changes", self.chimeras, width)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from edgeseq.predictions import Predictions
 
+Lot_contra = TypeVar("Lot_contra", contravariant=True)
 
-class Sink(Protocol):
-    """Takes predictions. What it wrote under a final name is complete: names are given by `commit` alone."""
 
-    def write(self, predictions: Predictions) -> None:
-        """Takes predictions. Raises SinkError."""
+class SinkOf(Protocol[Lot_contra]):
+    """Takes one kind of results. What it wrote under a final name is complete: names are given by `commit` alone."""
+
+    def write(self, lot: Lot_contra, /) -> None:
+        """Takes results. Raises SinkError."""
         ...
 
     def flush(self) -> None:
@@ -25,3 +27,7 @@ class Sink(Protocol):
     def abandon(self, *, keep: bool = False) -> None:
         """Ends early. ``keep`` leaves whole rows under a partial name where the sink can."""
         ...
+
+
+class Sink(SinkOf[Predictions], Protocol):
+    """Takes predictions."""
