@@ -14,6 +14,8 @@ from edgeseq.errors import BundleDamagedError, BundleVersionError
 from edgeseq.fields import Fields, parse_object
 
 FORMAT_VERSION = 1
+IDS, SIGNAL = "input_ids", "signal"
+"""The graph's first input: rows of token ids, or rows of samples."""
 MEMBER = "manifest.json"
 DTYPES = ("bool", "float16", "float32", "float64", "int8", "int32", "int64", "uint8")
 
@@ -21,7 +23,8 @@ TaskKind = Literal[
     "sequence-classification", "token-classification", "regression", "masked-lm", "causal-lm", "embedding"
 ]
 Activation = Literal["softmax", "sigmoid", "identity"]
-Alphabet = Literal["dna", "protein"]
+Alphabet = Literal["dna", "protein", "signal"]
+"""``signal``: samples of a pore's current. The graph takes rows of them as ``signal``, and there is no tokenizer."""
 Strand = Literal["forward", "mean", "equivariant"]
 
 
@@ -163,6 +166,7 @@ class Manifest:
             format=FORMAT_VERSION,
         )
         fields.finish()
+        _check_inputs(manifest, refuse=fields.refuse)
         _check_logits(manifest, refuse=fields.refuse)
         return manifest
 
@@ -230,8 +234,8 @@ def _read_input(fields: Fields) -> Input:
         fields.refuse("stride", f"is {found.stride}, more than the window of {found.window}: bases would go unseen")
     if found.minimum > found.window:
         fields.refuse("minimum", f"is {found.minimum}, more than the window of {found.window}")
-    if found.strand != "forward" and found.alphabet == "protein":
-        fields.refuse("strand", f"is {found.strand!r}, but a protein has one strand")
+    if found.strand != "forward" and found.alphabet != "dna":
+        fields.refuse("strand", f"is {found.strand!r}, but a {found.alphabet} has one strand")
     fields.finish()
     return found
 
@@ -247,8 +251,6 @@ def _read_graph(fields: Fields) -> Graph:
             fields.refuse(key, "is empty")
         if len({tensor.name for tensor in tensors}) != len(tensors):
             fields.refuse(key, "names a tensor twice")
-    if "input_ids" not in {tensor.name for tensor in inputs}:
-        fields.refuse("inputs", "has no input_ids")
     graph = Graph(
         opset=fields.whole("opset", least=1),
         precision=fields.text("precision"),
@@ -276,6 +278,19 @@ def _read_members(fields: Fields) -> dict[str, str]:
         if not isinstance(digest, str) or len(digest) != 64 or digest.strip("0123456789abcdef"):
             fields.refuse(f"members.{name}", "is not a sha256 in lower-case hex")
     return members
+
+
+def _check_inputs(manifest: Manifest, refuse: Callable[[str, str], NoReturn]) -> None:
+    """The graph takes ids of letters, or real numbers of a signal, never both."""
+    inputs = {tensor.name: tensor for tensor in manifest.graph.inputs}
+    signal = manifest.input.alphabet == "signal"
+    wanted, other = (SIGNAL, IDS) if signal else (IDS, SIGNAL)
+    if wanted not in inputs:
+        refuse("graph.inputs", f"has no {wanted}")
+    if other in inputs:
+        refuse("graph.inputs", f"has {other}, but input.alphabet is {manifest.input.alphabet!r}")
+    if signal and not inputs[SIGNAL].dtype.startswith("float"):
+        refuse("graph.inputs", f"has a {SIGNAL} of {inputs[SIGNAL].dtype}, not of real numbers")
 
 
 def _check_logits(manifest: Manifest, refuse: Callable[[str, str], NoReturn]) -> None:

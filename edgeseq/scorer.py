@@ -93,6 +93,7 @@ class Scorer:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.engine_seconds = 0.0
         self._session: Session | None = session
+        self._output = _graph_output(self.manifest)
         self._clock = threading.Lock()
         if self.manifest.input.alphabet != "signal":
             self._prepare_reading()
@@ -103,7 +104,6 @@ class Scorer:
         self._tokenizer = load_tokenizer(self.bundle.tokenizer)
         self._encoder = Encoder(self.manifest.input, self._tokenizer)
         self._ids, self._mask = _graph_inputs(self.manifest)
-        self._output = _graph_output(self.manifest)
         self._answer = answer_for(self.manifest.task, self._tokenizer)
 
     def __enter__(self) -> Scorer:
