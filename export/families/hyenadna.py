@@ -43,10 +43,35 @@ _ORIGINAL_SWITCHES: Mapping[str, tuple[Any, ...]] = {
     "bias": (True,),
 }
 _ORIGINAL_PLAIN = frozenset(
-    "_name_ emb_dim filter_order local_order short_filter_order l_max modulate w train_freq num_inner_mlps lr wd "
-    "lr_pos_emb dropout filter_dropout fused_fft_conv fused_bias_fc jit_filter return_state".split()
+    (
+        "_name_",
+        "emb_dim",
+        "filter_order",
+        "local_order",
+        "short_filter_order",
+        "l_max",
+        "modulate",
+        "w",
+        "train_freq",
+        "num_inner_mlps",
+        "lr",
+        "wd",
+        "lr_pos_emb",
+        "dropout",
+        "filter_dropout",
+        "fused_fft_conv",
+        "fused_bias_fc",
+        "jit_filter",
+        "return_state",
+    )
 )
 """Settings of a layer of the original layout that are read here or do not change what a trained model computes."""
+
+
+_RIGHT = (
+    "Rows are padded on the right, where a causal model does not look; the published tokenizer pads on the left, which "
+    "changes what the published model computes for the shorter rows of a batch."
+)
 
 
 class HyenaDna:
@@ -100,8 +125,7 @@ class HyenaDna:
             ids_below=int(tokenizer["pad"]) + 1 if blind else 0,
             pads_exactly=not blind,
             notes=(
-                "Rows are padded on the right, where a causal model does not look; the published tokenizer pads on the "
-                "left, which changes what the published model computes for shorter rows of a batch.",
+                _RIGHT,
                 "The long filters are stored as tables."
                 if fold
                 else "The long filters are computed from their networks in each pass; as tables they would take "

@@ -71,33 +71,34 @@ def long_convolution(x: torch.Tensor, taps: torch.Tensor, shared: Spectrum) -> t
 
 
 def _products(x: torch.Tensor, taps: torch.Tensor, shared: Spectrum) -> torch.Tensor:
-    assert shared.last is not None and shared.scale is not None
+    assert shared.last is not None
+    assert shared.scale is not None
     radix, n, channels = shared.radix, shared.points, x.shape[2]
     half, rows = radix // 2, radix * radix * n // 2
-    first, second = _first_matrix(radix), _second_matrices(radix)
+    first, second = first_matrix(radix, half), second_matrices(radix)
     both = torch.cat((x, (taps * shared.scale)[None]))
     both = functional.pad(both, (0, 0, 0, rows - shared.length))
     batch = both.shape[0]
     wide = radix * n * channels
-    stage = _reshape(both, (0, half, -1), (batch, half, wide))
-    stage = _product(first, stage, (batch, radix + 2, wide))
-    stage = _reshape(stage, (0, half + 1, 2 * radix, -1), (batch, half + 1, 2 * radix, n * channels))
-    stage = _product(second, stage, (batch, half + 1, 2 * radix, n * channels))
+    stage = reshape(both, (0, half, -1), (batch, half, wide))
+    stage = product(first, stage, (batch, radix + 2, wide))
+    stage = reshape(stage, (0, half + 1, 2 * radix, -1), (batch, half + 1, 2 * radix, n * channels))
+    stage = product(second, stage, (batch, half + 1, 2 * radix, n * channels))
     found = (half + 1) * radix
-    stage = _reshape(stage, (0, found, -1, channels), (batch, found, 2 * n, channels))
-    stage = _product(shared.last, stage, (batch, found, 2 * n, channels))
-    stage = _reshape(stage, (0, found, 2, -1), (batch, found, 2, n * channels))
+    stage = reshape(stage, (0, found, -1, channels), (batch, found, 2 * n, channels))
+    stage = product(shared.last, stage, (batch, found, 2 * n, channels))
+    stage = reshape(stage, (0, found, 2, -1), (batch, found, 2, n * channels))
     values, filters = stage[:-1], stage[-1:]
     turned = torch.cat((-filters[:, :, 1:], filters[:, :, :1]), dim=2)
     stage = values[:, :, :1] * filters + values[:, :, 1:] * turned
     batch = x.shape[0]
-    stage = _reshape(stage, (0, found, -1, channels), (batch, found, 2 * n, channels))
-    stage = _product(shared.last, stage, (batch, found, 2 * n, channels), transposed=True)
-    stage = _reshape(stage, (0, half + 1, 2 * radix, -1), (batch, half + 1, 2 * radix, n * channels))
-    stage = _product(second, stage, (batch, half + 1, 2 * radix, n * channels), transposed=True)
-    stage = _reshape(stage, (0, radix + 2, -1), (batch, radix + 2, wide))
-    stage = _product(_back_matrix(radix), stage, (batch, half, wide))
-    return _reshape(stage, (0, -1, channels), (batch, rows, channels))[:, : shared.length]
+    stage = reshape(stage, (0, found, -1, channels), (batch, found, 2 * n, channels))
+    stage = product(shared.last, stage, (batch, found, 2 * n, channels), transposed=True)
+    stage = reshape(stage, (0, half + 1, 2 * radix, -1), (batch, half + 1, 2 * radix, n * channels))
+    stage = product(second, stage, (batch, half + 1, 2 * radix, n * channels), transposed=True)
+    stage = reshape(stage, (0, radix + 2, -1), (batch, radix + 2, wide))
+    stage = product(back_matrix(radix, half), stage, (batch, half, wide))
+    return reshape(stage, (0, -1, channels), (batch, rows, channels))[:, : shared.length]
 
 
 def _turn(steps: torch.Tensor, points: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,24 +107,24 @@ def _turn(steps: torch.Tensor, points: int) -> tuple[torch.Tensor, torch.Tensor]
     return angles.cos().to(torch.float32), angles.sin().to(torch.float32)
 
 
-def _first_matrix(radix: int) -> torch.Tensor:
-    """(f1, re and im) × a."""
-    cosines, sines = _turn(torch.outer(torch.arange(radix // 2 + 1), torch.arange(radix // 2)), radix)
+def first_matrix(radix: int, times: int) -> torch.Tensor:
+    """(f1, re and im) × the first so many ``a``."""
+    cosines, sines = _turn(torch.outer(torch.arange(radix // 2 + 1), torch.arange(times)), radix)
     return torch.stack((cosines, -sines), dim=1).flatten(0, 1)
 
 
-def _back_matrix(radix: int) -> torch.Tensor:
-    """a × (f1, re and im): frequencies that stand for their mirror images as well count twice."""
+def back_matrix(radix: int, times: int) -> torch.Tensor:
+    """The first so many ``a`` × (f1, re and im): frequencies that stand for their mirror images as well count twice."""
     weights = torch.full((radix // 2 + 1,), 2.0)
     weights[0] = weights[-1] = 1.0
-    return (_first_matrix(radix) * weights.repeat_interleave(2)[:, None] / radix**2).T.contiguous()
+    return (first_matrix(radix, times) * weights.repeat_interleave(2)[:, None] / radix**2).T.contiguous()
 
 
-def _second_matrices(radix: int) -> torch.Tensor:
+def second_matrices(radix: int) -> torch.Tensor:
     """f1 × (f2, re and im) × (re and im, b)."""
     f1, f2, b = torch.arange(radix // 2 + 1)[:, None, None], torch.arange(radix)[:, None], torch.arange(radix)
     cosines, sines = _turn(b * (f1 + radix * f2), radix**2)
-    return _complex_product(cosines, sines, between=2).reshape(radix // 2 + 1, 2 * radix, 2 * radix)
+    return _complexproduct(cosines, sines, between=2).reshape(radix // 2 + 1, 2 * radix, 2 * radix)
 
 
 def _last_matrices(radix: int, points: int) -> torch.Tensor:
@@ -139,7 +140,7 @@ def _last_matrices(radix: int, points: int) -> torch.Tensor:
     return torch.cat((top, bottom), dim=1)
 
 
-def _complex_product(cosines: torch.Tensor, sines: torch.Tensor, *, between: int) -> torch.Tensor:
+def _complexproduct(cosines: torch.Tensor, sines: torch.Tensor, *, between: int) -> torch.Tensor:
     """The product with ``cosines - i sines`` as one with real numbers: (…, f, re and im, re and im, t)."""
     rows = torch.stack((cosines, sines), dim=between), torch.stack((-sines, cosines), dim=between)
     return torch.stack(rows, dim=between)
@@ -150,14 +151,15 @@ def _count(points: int) -> torch.Tensor:
     return torch.ones(points, dtype=torch.int64).sum()
 
 
-def _reshape(x: torch.Tensor, to: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
+def reshape(x: torch.Tensor, to: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
     """``x`` in another shape, by a constant (0: as it is, -1: the rest) rather than by arithmetic in the graph."""
     return node("Reshape", (x, torch.tensor(to)), shape, x.dtype, domain="", version=_OPSET)
 
 
-def _product(
+def product(
     left: torch.Tensor, right: torch.Tensor, shape: tuple[int, ...], *, transposed: bool = False
 ) -> torch.Tensor:
+    """The product of a matrix (or several), ``transposed`` if asked, with another that has ``shape``."""
     if transposed:
         return node("FusedMatMul", (left, right), shape, right.dtype, {"transA": 1, "alpha": 1.0})
     return node("MatMul", (left, right), shape, right.dtype, domain="", version=_OPSET)
