@@ -138,7 +138,7 @@ def test_corrupt_gzip_is_reported_once_after_what_can_be_read(tmp_path: Path) ->
     path.write_bytes(data)
     follower = Follower(str(path))
     found, error = until_damage(follower)
-    assert "gzip data is corrupt" in str(error)
+    assert error.record == len(found)
     assert found == [f"r{n}" for n in range(len(found))]
     assert 900 < len(found) < 1100
     assert ids(follower) == []

@@ -64,7 +64,7 @@ class TsvSink:
         chunk, scores, decisions = predictions.chunk, predictions.scores, predictions.decisions
         segments = [NONE] * len(chunk)
         for place, parts in decisions.segments.items():
-            segments[place] = ";".join(map(_segment, parts))
+            segments[place] = ";".join(map(segment_text, parts))
         return [
             chunk.ids(),
             chunk.sources(),
@@ -116,7 +116,8 @@ def _rows(columns: list[list[str]]) -> str:
     return "".join(["\t".join(map(_clean, row)) + "\n" for row in zip(*columns, strict=True)])
 
 
-def _segment(segment: Segment) -> str:
+def segment_text(segment: Segment) -> str:
+    """A segment as it stands in a row: start, end, label and score."""
     return f"{segment.start}-{segment.end}:{_clean(segment.label)}:{segment.score:.4f}"
 
 

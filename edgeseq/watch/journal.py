@@ -52,6 +52,7 @@ CREATE TABLE reads (
     n_fraction REAL NOT NULL,
     segments TEXT NOT NULL,
     barcode TEXT NOT NULL,
+    policy TEXT NOT NULL,
     bundle TEXT NOT NULL,
     scored REAL NOT NULL
 ) STRICT;
@@ -62,7 +63,7 @@ CREATE TABLE events (
 """
 _INSERT = """
 INSERT OR IGNORE INTO reads (run, read_id, part, source, record, length, label, score, candidate, reason, windows,
-    n_fraction, segments, barcode, bundle, scored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    n_fraction, segments, barcode, policy, bundle, scored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -112,6 +113,8 @@ class Row:
     n_fraction: float
     segments: str
     barcode: str
+    policy: str = "all"
+    """What of the read was scored: see `edgeseq.watch.load`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,10 @@ class Journal:
         columns = ", ".join(Source.__dataclass_fields__)
         with closing(self._db.execute(f"SELECT {columns} FROM sources ORDER BY id")) as rows:
             return [Source(*row) for row in rows]
+
+    def groups(self) -> list[Group]:
+        """Counts by barcode, label and reason, over all reads."""
+        return _groups(self._db)
 
     def add_source(self, root: str, relative: str, device: int, inode: int, head: int, fingerprint: str) -> Source:
         """A file that has not been followed before. Raises JournalError."""
@@ -287,8 +294,7 @@ class JournalReader:
 
     def groups(self) -> list[Group]:
         """Counts by barcode, label and reason, over all reads."""
-        statement = "SELECT barcode, label, reason, count(*), sum(length) FROM reads GROUP BY barcode, label, reason"
-        return [Group(*row) for row in self._db.execute(statement)]
+        return _groups(self._db)
 
     def rows(self) -> Iterator[tuple[str | int | float, ...]]:
         """The columns of `edgeseq.sinks.tsv.COLUMNS` of each read, in the order of scoring, and the bundle's sha256."""
@@ -306,6 +312,11 @@ class JournalReader:
     def close(self) -> None:
         """Closes the file."""
         self._db.close()
+
+
+def _groups(db: sqlite3.Connection) -> list[Group]:
+    statement = "SELECT barcode, label, reason, count(*), sum(length) FROM reads GROUP BY barcode, label, reason"
+    return [Group(*row) for row in db.execute(statement)]
 
 
 def _error(path: Path, error: Exception) -> JournalError:
