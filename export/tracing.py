@@ -19,6 +19,7 @@ from torch import nn
 
 from export.errors import FamilyError, ParityError
 from export.network import Network, Outputs
+from export.operators.scan import place_scans
 
 OPSET = 18
 PRODUCER = "edgeseq"
@@ -70,6 +71,7 @@ def trace(
         )
     assert program is not None
     model = program.model_proto
+    place_scans(model)
     clean(model)
     if strict:
         check(model)

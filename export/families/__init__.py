@@ -20,6 +20,7 @@ MODULES = (
     "dnabert",
     "dnabert2",
     "gena_lm",
+    "caduceus",
     "gpn",
     "hyenadna",
     "ntv3",
