@@ -26,9 +26,8 @@ from export.network import Model, Request
 from export.parity import Compared, compare, feed, run_module
 from export.reading import input_section
 from export.rows import batch
-from export.tracing import OPSET, trace
+from export.tracing import TorchExporter
 
-EXPORTER = "torch.onnx (dynamo)"
 GOLDEN_LENGTHS = (1, 16, 61)
 _DTYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
@@ -97,7 +96,8 @@ def pack_model(
     """As `convert`, for a model that was read already; ``provenance`` says where it comes from."""
     outputs = tuple(outputs) or (("last_hidden_state",) if model.task == "embedding" else ("logits",))
     progress("making the graph")
-    proto = trace(model.network, outputs)
+    exporter = model.exporter or TorchExporter()
+    proto = exporter.graph(model.network, outputs)
     graph = proto.SerializeToString(deterministic=True)
     progress("comparing graph and module")
     compared = compare(model, graph, outputs)
@@ -111,14 +111,14 @@ def pack_model(
         task=Task(kind=model.task, labels=model.labels, activation=model.activation),
         input=input_section(model, tokenizer),
         graph=Graph(
-            opset=OPSET,
+            opset=max(one.version for one in proto.opset_import if not one.domain),
             precision="float32",
             inputs=tuple(_tensor(value) for value in proto.graph.input),
             outputs=tuple(_tensor(value) for value in proto.graph.output),
         ),
         provenance={
             **provenance,
-            "exporter": EXPORTER,
+            "exporter": exporter.name,
             "tools": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")}
             | {"edgeseq": edgeseq.__version__, "python": platform.python_version()},
         },
@@ -157,7 +157,7 @@ def _golden(model: Model, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
 def _report(model: Model, provenance: Mapping[str, Any], compared: Sequence[Compared]) -> dict[str, Any]:
     return {
         "source": dict(provenance),
-        "exporter": EXPORTER,
+        "exporter": (model.exporter or TorchExporter()).name,
         "parity": {
             "tolerance": model.tolerance,
             "worst": max(one.worst for one in compared),

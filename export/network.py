@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import onnx
 import torch
 from torch import nn
 
@@ -46,6 +47,19 @@ class Network(nn.Module, ABC):
         """Everything the network has to say, by the names of the graph's outputs."""
 
 
+class Exporter(Protocol):
+    """What makes the graph of a network."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        ...
+
+    def graph(self, network: Network, outputs: Sequence[str]) -> onnx.ModelProto:
+        """The graph, cleaned and checked as by `export.tracing`. Raises `FamilyError` and `ParityError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the user asked of a checkpoint, beyond what is in it."""
@@ -82,3 +96,5 @@ class Model:
     """Sentences for the model card: what the user should know about this model's graph."""
     tolerance: float = 1e-4
     """Largest absolute difference between module and graph that is rounding."""
+    exporter: Exporter | None = None
+    """What makes the graph. None: torch's exporter."""

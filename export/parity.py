@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeseq.session import Session
-from edgeseq.tokenizers import load_tokenizer
+from edgeseq.tokenizers import Tokenizer, load_tokenizer
 from export.errors import ParityError
 from export.network import ATTENTION_MASK, INPUT_IDS, Model
 from export.rows import batch
@@ -71,6 +71,8 @@ def compare(model: Model, graph: bytes, outputs: Sequence[str]) -> list[Compared
                 f"graph and module differ by {compared.worst:.2e}; {model.tolerance:.0e} is allowed",
             )
         found.append(compared)
+    if model.pads_exactly:
+        _check_padding(model, session, tokenizer, outputs)
     return found
 
 
@@ -92,6 +94,31 @@ def run_module(model: Model, inputs: Mapping[str, NDArray[Any]]) -> dict[str, ND
     with torch.inference_mode():
         found = model.network(*(torch.from_numpy(inputs[one.name]) for one in model.network.inputs))
     return {name: value.numpy() for name, value in found.items()}
+
+
+def _check_padding(model: Model, session: Session, tokenizer: Tokenizer, outputs: Sequence[str]) -> None:
+    """Compares padded rows with what the graph gives for each of them alone. Raises `ParityError`.
+
+    Module and graph may agree and both be wrong: padding that is not hidden changes what a read's neighbours in a
+    batch make of it.
+    """
+    for lengths in cases(model):
+        if len(set(lengths)) == 1:
+            continue
+        ids, mask = batch(tokenizer, model.alphabet, lengths)
+        together = session.run(feed(model, ids, mask))
+        for at in range(len(lengths)):
+            real = mask[at] == 1
+            alone = session.run(feed(model, ids[at : at + 1, real], mask[at : at + 1, real]))
+            for name in outputs:
+                padded = together[name][at]
+                padded = padded[real] if padded.ndim == 2 and len(padded) == len(real) else padded
+                gap = float(np.abs(padded.astype(np.float64) - alone[name][0]).max())
+                if not gap <= model.tolerance:
+                    raise ParityError(
+                        f"{name} of a row of {lengths[at]} tokens",
+                        f"padding to {len(real)} tokens changes it by {gap:.2e}; {model.tolerance:.0e} is allowed",
+                    )
 
 
 def _compare_one(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgeseq.manifest import Alphabet
 from edgeseq.tokenizers import Tokenizer
+from export.errors import FamilyError
 
 _LETTERS: dict[Alphabet, bytes] = {"dna": b"ACGT", "protein": b"ACDEFGHIKLMNPQRSTVWY"}
 _UNKNOWN: dict[Alphabet, bytes] = {"dna": b"N", "protein": b"X"}
@@ -17,7 +18,8 @@ _UNKNOWN: dict[Alphabet, bytes] = {"dna": b"N", "protein": b"X"}
 def row(tokenizer: Tokenizer, alphabet: Alphabet, tokens: int, seed: int) -> NDArray[np.int64]:
     """``tokens`` ids of a sequence with 1 % unknown letters, as the tokenizer gives them.
 
-    The row is cut at its right end where the tokenizer does not hit the number exactly.
+    The row is cut at its right end where the tokenizer does not hit the number exactly. Raises `FamilyError` for a
+    tokenizer that takes whole sequences for one word, however long.
     """
     rng = np.random.default_rng([seed, tokens])
     bases = max(8, tokens)
@@ -27,6 +29,12 @@ def row(tokenizer: Tokenizer, alphabet: Alphabet, tokens: int, seed: int) -> NDA
         ids = tokenizer.encode(letters.astype(np.uint8).tobytes())
         if len(ids) >= tokens:
             return ids[:tokens].astype(np.int64)
+        if bases > 1000 + 100 * tokens:
+            raise FamilyError(
+                "tokenizer",
+                f"it makes {len(ids)} tokens of {bases} letters, and never {tokens}",
+                remedy="give the model a tokenizer for sequences",
+            )
         bases = bases * 2
 
 

@@ -42,9 +42,12 @@ def tokenizer_spec(folder: Path, *, max_length: int | None = None) -> dict[str, 
             spec = reader(published)
             break
     else:
-        raise TokenizerError(
-            f"{folder}: tokenizer class {published.tokenizer_class!r} of model type {published.model_type!r} is unknown"
-        )
+        if not (folder / "tokenizer.json").is_file():
+            raise TokenizerError(
+                f"{folder}: tokenizer class {published.tokenizer_class!r} of model type {published.model_type!r} is "
+                "unknown, and there is no tokenizer.json"
+            )
+        spec = _pieces(published)
     if max_length is None:
         return spec
     if "type" in spec:

@@ -40,6 +40,15 @@ class _Chosen(nn.Module):
         return tuple(found[name] for name in self.outputs)
 
 
+class TorchExporter:
+    """Makes graphs by `trace`."""
+
+    name = "torch.onnx (dynamo)"
+
+    def graph(self, network: Network, outputs: Sequence[str]) -> onnx.ModelProto:
+        return trace(network, outputs)
+
+
 def trace(
     network: Network, outputs: Sequence[str], *, example_length: int = EXAMPLE_LENGTH, strict: bool = True
 ) -> onnx.ModelProto:
@@ -58,7 +67,7 @@ def trace(
     batch, length = torch.export.Dim("batch", min=1, max=1 << 20), torch.export.Dim("length", min=1, max=1 << 24)
     axes = {"batch": batch, "length": length}
     free = tuple({at: axes[str(axis)] for at, axis in enumerate(one.shape) if axis in axes} for one in network.inputs)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         program = torch.onnx.export(
             _Chosen(network, outputs).eval(),
             example,
@@ -169,7 +178,7 @@ def _contents(tensor: onnx.TensorProto) -> bytes:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps what the exporter says about itself off the user's screen."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -24,8 +24,10 @@ MODULES = (
     "gpn",
     "hyenadna",
     "ntv3",
+    "native",
 )
-"""Modules of this package, each with a ``FAMILY``, in the order in which they are asked."""
+"""Modules of this package, each with a ``FAMILY``, in the order in which they are asked; what takes
+the rest is the last."""
 
 
 class Family(Protocol):

@@ -77,8 +77,7 @@ class DnaBert2:
             max_length=request.max_length or trained,
             loaded=loaded,
             notes=(
-                "Rows longer than those it was trained with run as well; their attention needs memory of heads × "
-                "length² × 4 bytes.",
+                "Rows longer than the trained ones run as well; attention takes heads × length² × 4 bytes of memory.",
             ),
         )
 

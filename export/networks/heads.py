@@ -47,7 +47,7 @@ class PooledHead(Head):
         self.pooler = nn.Linear(width, width)
         self.classifier = nn.Linear(width, outputs)
 
-    def forward(self, hidden: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.classifier(torch.tanh(self.pooler(hidden[:, 0])))
         return logits
 
@@ -59,6 +59,6 @@ class TokenHead(Head):
         super().__init__()
         self.classifier = nn.Linear(width, outputs)
 
-    def forward(self, hidden: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.classifier(hidden)
         return logits

@@ -30,7 +30,7 @@ class JointLinear(nn.Module):
         """The projections of ``x`` (… × width), in the order of their names."""
         return functional.linear(x, self.weight, self.bias).split(tuple(self.sizes.values()), dim=-1)
 
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, _: bool) -> None:
         for kind, joint in (("weight", self.weight), ("bias", self.bias)):
             if joint is not None:
                 views = joint.detach().split(tuple(self.sizes.values()))
