@@ -26,7 +26,7 @@ class DnaBert:
         length as its vocabulary."""
         config = checkpoint.config
         return (
-            config.get("model_type", "bert") == "bert"
+            config.get("model_type") in (None, "bert")
             and "pre_layer_norm" not in config
             and config.get("vocab_size") in _VOCABULARIES
             and _has_words(checkpoint)

@@ -40,7 +40,7 @@ class DnaBert2:
 
     def recognises(self, checkpoint: Checkpoint) -> bool:
         """Its tensors: one weight for query, key and value, and a gated feed-forward."""
-        return checkpoint.config.get("model_type", "bert") == "bert" and all(
+        return checkpoint.config.get("model_type") in (None, "bert") and all(
             any(name.endswith(f"encoder.layer.0.{part}.weight") for name in checkpoint.tensors)
             for part in ("attention.self.Wqkv", "mlp.gated_layers")
         )

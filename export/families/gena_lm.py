@@ -25,7 +25,7 @@ class GenaLm:
 
     def recognises(self, checkpoint: Checkpoint) -> bool:
         """A BERT whose configuration says where its norms are, or whose tensors do."""
-        return checkpoint.config.get("model_type", "bert") == "bert" and (
+        return checkpoint.config.get("model_type") in (None, "bert") and (
             "pre_layer_norm" in checkpoint.config
             or any(name.endswith(".pre_attention_ln.weight") for name in checkpoint.tensors)
         )
