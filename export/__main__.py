@@ -10,16 +10,17 @@ import click
 
 from edgeseq.errors import EdgeseqError
 from export.commands import checkpoint_command, list_command
+from export.net_commands import FACTORY, graph_command, module_command
 
 
 class _Commands(click.Group):
-    """A group in which a word that is no command is a checkpoint."""
+    """A group in which a word that is no command is a graph, a factory of a module, or a checkpoint, by its looks."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            args = [checkpoint_command.name or "", *args]
+            args = [_command_for(args[0]).name or "", *args]
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -30,18 +31,31 @@ class _Commands(click.Group):
             ctx.exit(1)
 
 
+def _command_for(source: str) -> click.Command:
+    """What packs a source: ``FILE.onnx``, ``package.module:factory``, or anything else as a checkpoint."""
+    if source.lower().endswith(".onnx"):
+        return graph_command
+    if FACTORY.fullmatch(source) and not Path(source).exists():
+        return module_command
+    return checkpoint_command
+
+
 @click.group(cls=_Commands)
 def main() -> None:
     """Make bundles on a workstation.
 
     \b
     python -m export CHECKPOINT -o NAME.edgeseq    a published checkpoint as a bundle
+    python -m export MODULE:FACTORY …              a torch module of your own (module --help)
+    python -m export FILE.onnx …                   an ONNX graph that you have (graph --help)
     python -m export list                          the families that are known
     """
 
 
 main.add_command(checkpoint_command)
 main.add_command(list_command)
+main.add_command(module_command)
+main.add_command(graph_command)
 
 
 @main.command("train-panel")

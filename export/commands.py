@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import click
 
 from edgeseq.manifest import TaskKind
 from export.errors import FamilyError
+
+if TYPE_CHECKING:
+    from export.convert import Converted
 
 
 @click.command("checkpoint")
@@ -65,6 +68,11 @@ def checkpoint_command(
         outputs=tuple(filter(None, outputs.split(","))),
         progress=lambda step: click.echo(f"{step} …", err=True),
     )
+    report(found)
+
+
+def report(found: Converted) -> None:
+    """Says what was written, and how well graph and module agree."""
     lengths = [length for one in found.compared for length in one.lengths]
     click.echo(
         f"{found.path}: {found.family}, {found.manifest.task.kind}; graph and module differ by at most "

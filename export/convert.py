@@ -25,7 +25,7 @@ from export.families import find
 from export.network import Model, Request
 from export.parity import Compared, compare, feed, run_module
 from export.reading import input_section
-from export.rows import batch
+from export.rows import batch_for
 from export.tracing import TorchExporter
 
 GOLDEN_LENGTHS = (1, 16, 61)
@@ -102,14 +102,13 @@ def pack_model(
     progress("comparing graph and module")
     compared = compare(model, graph, outputs)
     progress("writing the bundle")
-    tokenizer = load_tokenizer(model.tokenizer)
     manifest = Manifest(
         name=naming.name,
         version=naming.version,
         licence=naming.licence,
         description=naming.description,
         task=Task(kind=model.task, labels=model.labels, activation=model.activation),
-        input=input_section(model, tokenizer),
+        input=input_section(model),
         graph=Graph(
             opset=max(one.version for one in proto.opset_import if not one.domain),
             precision="float32",
@@ -128,7 +127,7 @@ def pack_model(
         output,
         manifest=manifest,
         graph=graph,
-        tokenizer=tokenizer.spec(),
+        tokenizer=load_tokenizer(model.tokenizer).spec() if model.tokenizer else {},
         golden=_golden(model, outputs),
         report=_report(model, provenance, compared),
         card=_card(model, naming, provenance, compared),
@@ -144,10 +143,10 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
 
 def _golden(model: Model, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
     """A few rows with what the module gives for them: the device's self-test."""
-    tokenizer = load_tokenizer(model.tokenizer)
     found: dict[str, NDArray[Any]] = {"tolerance": np.array(10 * model.tolerance)}
-    for number, tokens in enumerate(length for length in GOLDEN_LENGTHS if length <= model.max_length):
-        inputs = feed(model, *batch(tokenizer, model.alphabet, (tokens,), seed=100))
+    lengths = {max(length, model.min_length) for length in GOLDEN_LENGTHS if length <= model.max_length}
+    for number, tokens in enumerate(sorted(lengths)):
+        inputs = feed(model, *batch_for(model, (tokens,), seed=100))
         given = run_module(model, inputs)
         found |= {f"{name}.{number}": array for name, array in inputs.items()}
         found |= {f"{name}.{number}": given[name] for name in outputs}

@@ -80,7 +80,7 @@ class Model:
     """In float32, in evaluation mode."""
     task: TaskKind
     tokenizer: Mapping[str, Any]
-    """Specification for `edgeseq.tokenizers.load_tokenizer`."""
+    """Specification for `edgeseq.tokenizers.load_tokenizer`; empty for a model of raw signal."""
     max_length: int
     """Longest row in tokens that the model takes."""
     loaded: Loaded
@@ -92,6 +92,12 @@ class Model:
     """Rows of the vocabulary that may occur as ids. 0: what the tokenizer gives."""
     pads_exactly: bool = True
     """Whether padding on the tokenizer's side, under the mask, leaves all other outputs as they are."""
+    min_length: int = 1
+    """Shortest row (of a signal; a model of letters takes any length)."""
+    window: int | None = None
+    """Bases of a window. None: as many as ``max_length`` holds."""
+    stride: int | None = None
+    """Bases between the starts of windows. None: they lie side by side."""
     notes: tuple[str, ...] = ()
     """Sentences for the model card: what the user should know about this model's graph."""
     tolerance: float = 1e-4

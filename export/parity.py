@@ -15,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from edgeseq.session import Session
-from edgeseq.tokenizers import Tokenizer, load_tokenizer
 from export.errors import ParityError
 from export.network import ATTENTION_MASK, INPUT_IDS, Model
-from export.rows import batch
+from export.rows import batch_for
 from export.tracing import example_input
 
 LENGTHS = (1, 2, 7, 64, 257)
@@ -47,10 +46,11 @@ class Compared:
 def cases(model: Model) -> list[tuple[int, ...]]:
     """The token lengths of the rows of each comparison."""
     longest = min(model.max_length, COMPARED_TOKENS)
-    fitting = sorted({length for length in LENGTHS if length < longest} | {longest})
+    shortest = model.min_length
+    fitting = sorted({length for length in LENGTHS if shortest < length < longest} | {shortest, longest})
     found: list[tuple[int, ...]] = [(length,) for length in fitting]
-    middle = min(64, longest)
-    found += [(middle,) * 3, (min(7, longest),) * 8]
+    middle = max(shortest, min(64, longest))
+    found += [(middle,) * 3, (max(shortest, min(7, longest)),) * 8]
     if model.pads_exactly and longest > 1:
         found.append((middle, max(1, middle // 3), max(1, middle - 1)))
     return found
@@ -59,10 +59,9 @@ def cases(model: Model) -> list[tuple[int, ...]]:
 def compare(model: Model, graph: bytes, outputs: Sequence[str]) -> list[Compared]:
     """Each of `cases`, compared. Raises `ParityError` where a difference is larger than the model's tolerance."""
     session = Session(graph)
-    tokenizer = load_tokenizer(model.tokenizer)
     found = []
     for lengths in cases(model):
-        ids, mask = batch(tokenizer, model.alphabet, lengths)
+        ids, mask = batch_for(model, lengths)
         inputs = feed(model, ids, mask)
         compared = _compare_one(model, session, inputs, lengths, mask, outputs)
         if not compared.worst <= model.tolerance:
@@ -72,7 +71,7 @@ def compare(model: Model, graph: bytes, outputs: Sequence[str]) -> list[Compared
             )
         found.append(compared)
     if model.pads_exactly:
-        _check_padding(model, session, tokenizer, outputs)
+        _check_padding(model, session, outputs)
     return found
 
 
@@ -96,7 +95,7 @@ def run_module(model: Model, inputs: Mapping[str, NDArray[Any]]) -> dict[str, ND
     return {name: value.numpy() for name, value in found.items()}
 
 
-def _check_padding(model: Model, session: Session, tokenizer: Tokenizer, outputs: Sequence[str]) -> None:
+def _check_padding(model: Model, session: Session, outputs: Sequence[str]) -> None:
     """Compares padded rows with what the graph gives for each of them alone. Raises `ParityError`.
 
     Module and graph may agree and both be wrong: padding that is not hidden changes what a read's neighbours in a
@@ -105,7 +104,7 @@ def _check_padding(model: Model, session: Session, tokenizer: Tokenizer, outputs
     for lengths in cases(model):
         if len(set(lengths)) == 1:
             continue
-        ids, mask = batch(tokenizer, model.alphabet, lengths)
+        ids, mask = batch_for(model, lengths)
         together = session.run(feed(model, ids, mask))
         for at in range(len(lengths)):
             real = mask[at] == 1

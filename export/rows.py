@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeseq.manifest import Alphabet
-from edgeseq.tokenizers import Tokenizer
+from edgeseq.tokenizers import Tokenizer, load_tokenizer
 from export.errors import FamilyError
+from export.network import Model
 
 _LETTERS: dict[Alphabet, bytes] = {"dna": b"ACGT", "protein": b"ACDEFGHIKLMNPQRSTVWY"}
 _UNKNOWN: dict[Alphabet, bytes] = {"dna": b"N", "protein": b"X"}
@@ -36,6 +37,15 @@ def row(tokenizer: Tokenizer, alphabet: Alphabet, tokens: int, seed: int) -> NDA
                 remedy="give the model a tokenizer for sequences",
             )
         bases = bases * 2
+
+
+def batch_for(model: Model, lengths: Sequence[int], *, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As `batch`, for a model. For a model of signal only the shapes mean anything: so many samples, none of them
+    padding."""
+    if model.alphabet != "signal":
+        return batch(load_tokenizer(model.tokenizer), model.alphabet, lengths, seed=seed)
+    ids = np.zeros((len(lengths), max(lengths)), np.int64)
+    return ids, np.ones_like(ids)
 
 
 def batch(
