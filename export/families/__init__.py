@@ -22,6 +22,7 @@ MODULES = (
     "gena_lm",
     "caduceus",
     "gpn",
+    "gpn_msa",
     "hyenadna",
     "ntv3",
     "native",
