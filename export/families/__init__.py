@@ -24,6 +24,8 @@ MODULES = (
     "gpn",
     "gpn_msa",
     "hyenadna",
+    "evo1",
+    "evo2",
     "ntv3",
     "native",
 )
