@@ -92,8 +92,9 @@ class Batch:
             first += len(part)
         np.copyto(ids, pad_id, where=self._is_padding(side))
         if buffer is None or buffer.size < ids.size:
-            return ids.astype(dtype, copy=False)
-        view = buffer[: ids.size].reshape(ids.shape)
+            own: NDArray[Any] = ids.astype(dtype, copy=False)
+            return own
+        view: NDArray[Any] = buffer[: ids.size].reshape(ids.shape)
         np.copyto(view, ids, casting="unsafe")
         return view
 

@@ -110,6 +110,7 @@ class TrackCollector:
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer, strands: int) -> None:
         self._task = manifest.task
+        assert manifest.input.alphabet != "signal"  # reads are letters
         self._alphabet = manifest.input.alphabet
         self._tokenizer = tokenizer
         self._strands = strands

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import helper, numpy_helper
 
 from edgeseq.errors import EngineError
@@ -20,7 +20,7 @@ from export.network import ATTENTION_MASK, INPUT_IDS, GraphInput, Model, Network
 from export.own import Reading, measured
 from export.weights import Loaded
 
-_DTYPES = {
+_DTYPES: Mapping[int, torch.dtype] = {
     onnx.TensorProto.FLOAT: torch.float32,
     onnx.TensorProto.INT64: torch.int64,
     onnx.TensorProto.INT32: torch.int32,

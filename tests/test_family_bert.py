@@ -18,7 +18,7 @@ from edgeseq.tokenizers import load_tokenizer
 from export.checkpoint import open_checkpoint
 from export.errors import CheckpointError, FamilyError, TensorsError
 from export.families import find
-from export.network import Model, Request
+from export.network import Model, Outputs, Request
 from export.operators.alibi import alibi_slopes
 from export.parity import compare
 from export.tracing import trace
@@ -104,6 +104,11 @@ def write(
     return folder
 
 
+def norms(style: str) -> dict[str, Any]:
+    """The switches of a checkpoint that normalises first."""
+    return {"pre_layer_norm": True, "last_layer_norm": False} if style == "first" else {}
+
+
 def read(folder: Path, request: Request | None = None) -> Model:
     checkpoint = open_checkpoint(folder)
     model = find(checkpoint).read(checkpoint, request or Request())
@@ -114,7 +119,8 @@ def read(folder: Path, request: Request | None = None) -> Model:
 def logits(model: Model, ids: list[list[int]], mask: list[list[int]] | None = None) -> torch.Tensor:
     rows = torch.tensor(ids)
     with torch.inference_mode():
-        return model.network(rows, torch.ones_like(rows) if mask is None else torch.tensor(mask))["logits"]
+        outputs: Outputs = model.network(rows, torch.ones_like(rows) if mask is None else torch.tensor(mask))
+        return outputs["logits"]
 
 
 @pytest.mark.slow
@@ -135,7 +141,8 @@ def test_the_graph_gives_the_golden_outputs(shared: Shared, name: str) -> None:
         scores = given["logits"][..., gold["logits_cols"]] if "logits_cols" in gold else given["logits"]
         wanted = gold["logits"]
         real = mask == 1
-        np.testing.assert_allclose(*((scores, wanted) if classifier else (scores[real], wanted[real])), atol=1e-4)
+        where = ... if classifier else real
+        np.testing.assert_allclose(scores[where], wanted[where], atol=1e-4)
         if "hidden_states" in gold:
             np.testing.assert_allclose(
                 given["last_hidden_state"][real], gold["hidden_states"][-1][real], atol=1e-4, rtol=0
@@ -172,9 +179,7 @@ def test_slopes_of_heads_that_are_no_power_of_two() -> None:
 
 @pytest.mark.parametrize("style", ["behind", "first", "mosaic"])
 def test_padding_changes_nothing(tmp_path: Path, style: str) -> None:
-    model = read(
-        write(tmp_path, style, **({"pre_layer_norm": True, "last_layer_norm": False} if style == "first" else {}))
-    )
+    model = read(write(tmp_path, style, **norms(style)))
     alone = logits(model, [[2, 7, 30, 3]])
     padded = logits(model, [[2, 7, 30, 3, 0, 0]], [[1, 1, 1, 1, 0, 0]])
     torch.testing.assert_close(padded[:, :4], alone, atol=1e-5, rtol=0)
@@ -219,8 +224,7 @@ def test_lower_case_of_the_published_tokenizer_is_not_honoured(tmp_path: Path) -
 
 @pytest.mark.parametrize("style", ["behind", "first"])
 def test_rows_longer_than_the_table_of_positions_are_refused(tmp_path: Path, style: str) -> None:
-    norms = {"pre_layer_norm": True, "last_layer_norm": False} if style == "first" else {}
-    folder = write(tmp_path, style, **norms)
+    folder = write(tmp_path, style, **norms(style))
     assert read(folder, Request(max_length=20)).max_length == 20
     with pytest.raises(FamilyError, match=r"rows of 21 tokens were asked for, but the table of positions ends at 20"):
         read(folder, Request(max_length=21))

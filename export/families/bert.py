@@ -94,7 +94,7 @@ def bert_layout(checkpoint: Checkpoint, head: Head | None, blocks: tuple[tuple[s
         MaskedHead: (r"cls\.predictions\..+",),
         PooledHead: (r"(?:bert\.)?pooler\..+", r"classifier\..+"),
         TokenHead: (r"classifier\..+",),
-    }.get(type(head), ())  # type: ignore[call-overload]
+    }.get(type(head), ())
     tied = isinstance(head, MaskedHead) and head.decoder is None
     return Layout(
         renames=(

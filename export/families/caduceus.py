@@ -160,9 +160,7 @@ def _complement(checkpoint: Checkpoint, settings: Settings, vocabulary: int) -> 
 
 def _check_complement(complement: torch.Tensor, checkpoint: Checkpoint) -> None:
     tokens = torch.arange(len(complement))
-    if not (complement.ge(0) & complement.lt(len(complement))).all() or not torch.equal(
-        complement[complement], tokens
-    ):
+    if not (complement.ge(0) & complement.lt(len(complement))).all() or not torch.equal(complement[complement], tokens):
         raise TensorsError(checkpoint, "the complement map does not lead back to each token when it is taken twice")
 
 

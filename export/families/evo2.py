@@ -24,7 +24,7 @@ from export.families.striped_hyena import (
     positions_per_step,
 )
 from export.network import Model, Request
-from export.networks.striped_hyena import Mixing, StripedNetwork, StripedShape
+from export.networks.striped_hyena import Attention, Mixing, StripedNetwork, StripedShape
 from export.operators.float8 import rounded
 from export.settings import Settings
 from export.switches import refuse_switches
@@ -200,18 +200,18 @@ def _emulate(network: StripedNetwork, checkpoint: Checkpoint) -> None:
     Raises `CheckpointError` where a scale is missing or unusable.
     """
     prefix = "backbone." if any(name.startswith("backbone.") for name in checkpoint.tensors) else ""
-    for number, block in enumerate(network.blocks):
-        if network.shape.mixing[number] == "attention":
+    for number, mixer in enumerate(network.mixers()):
+        if isinstance(mixer, Attention):
             continue
         name = f"{prefix}blocks.{number}.projections._extra_state"
         blob = checkpoint.tensors.get(name)
         if blob is None:
             raise CheckpointError(checkpoint, f"{name} is missing, and with it the scale of the inputs")
         scales = _scales(blob, name, checkpoint)
-        weight = block.mixer.projections.weight
+        weight = mixer.projections.weight
         with torch.no_grad():
             weight.copy_(rounded(weight * scales[1]) / scales[1])
-        block.mixer.float8 = scales[0]
+        mixer.float8 = scales[0]
 
 
 def _scales(blob: torch.Tensor, name: str, checkpoint: Checkpoint) -> tuple[float, float]:

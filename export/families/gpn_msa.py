@@ -47,8 +47,10 @@ class GpnMsa:
             loaded=loaded,
             pads_exactly=False,
             notes=(
-                f"Needs aux_features beside input_ids: the bases (0 gap, then A, C, G, T) of {shape.species} aligned "
-                "species; it cannot score reads that are not aligned.",
+                (
+                    f"Needs aux_features beside input_ids: the bases (0 gap, then ACGT) of {shape.species} species. "
+                    "It cannot score reads that are not in an alignment."
+                ),
             )
             if shape.species
             else (),

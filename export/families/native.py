@@ -68,7 +68,7 @@ class Native:
         config = _config(checkpoint)
         module = _module(checkpoint, task, config)
         loaded = load_weights(module, checkpoint.tensors, _layout(checkpoint, module, task), checkpoint)
-        module.eval()
+        module.train(False)
         takes_mask = ATTENTION_MASK in inspect.signature(module.forward).parameters
         inputs = (GraphInput(INPUT_IDS), *((GraphInput(ATTENTION_MASK),) if takes_mask else ()))
         network = NativeNetwork(module, inputs)
@@ -128,7 +128,7 @@ def _module(checkpoint: Checkpoint, task: TaskKind, config: PretrainedConfig) ->
         raise FamilyError(
             checkpoint, f"transformers has no {task} model of type {config.model_type}: {reason}"
         ) from error
-    return module.to(torch.float32)
+    return torch.nn.Module.to(module, torch.float32)
 
 
 def _layout(checkpoint: Checkpoint, module: PreTrainedModel, task: TaskKind) -> Layout:

@@ -60,8 +60,10 @@ class Ntv3:
         network.fold()
         whole = 1 << shape.halvings
         notes = [
-            f"Rows are filled up with N on the right to a multiple of {whole} bases, and outputs are cut back: exact for "
-            + f"multiples of {whole}, and otherwise what the model says of the sequence with N behind it."
+            (
+                f"Rows are filled up with N on the right to a multiple of {whole} bases and outputs cut back: exact "
+                f"for multiples of {whole}, and otherwise what the model says of the sequence with N behind it."
+            )
         ]
         if low := sorted({str(v) for k, v in checkpoint.config.items() if k.endswith("_compute_dtype")} - {"float32"}):
             notes.append(f"Published to be computed partly in {', '.join(low)}; the graph computes in float32.")

@@ -98,7 +98,4 @@ def filter_notes(shape: StripedShape) -> tuple[str, ...]:
         return ()
     if folds(shape):
         return ("The long filters are stored as tables.",)
-    return (
-        "The long filters are computed from their exponentials in each pass; --max-length makes them small enough "
-        "to be stored.",
-    )
+    return ("The long filters are computed from their exponentials in each pass (--max-length can make them small).",)

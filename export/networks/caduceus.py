@@ -36,7 +36,7 @@ class CaduceusShape:
     both_strands: bool
     """PS: whether the row and its reverse complement pass side by side."""
     swaps: bool
-    """PS: whether the strands exchange what they carry from layer to layer, as the published models' fused norm does."""
+    """PS: whether the strands exchange what they carry from layer to layer, as in the published models' fused norm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,7 @@ class _Layer(nn.Module):
     def __init__(self, shape: CaduceusShape) -> None:
         super().__init__()
         self.norm = _norm(shape)
-        self.mixer = Mamba(
-            shape.mixer, both=shape.both_directions, tied=shape.tied_directions, strategy=shape.strategy
-        )
+        self.mixer = Mamba(shape.mixer, both=shape.both_directions, tied=shape.tied_directions, strategy=shape.strategy)
 
 
 class CaduceusNetwork(Network):
@@ -82,6 +80,7 @@ class CaduceusNetwork(Network):
     def fold(self) -> None:
         """Computes once what depends on weights alone. Call it when they are loaded, and after every change."""
         for layer in self.layers:
+            assert isinstance(layer, _Layer)
             layer.mixer.fold()
 
     def forward(self, *inputs: torch.Tensor) -> Outputs:
@@ -106,6 +105,7 @@ class CaduceusNetwork(Network):
         """Hidden states of rows (length × rows × width); the second half of PS's rows are second strands."""
         carried: torch.Tensor | None = None
         for layer in self.layers:
+            assert isinstance(layer, _Layer)
             carried = x if carried is None else x + carried
             if self.shape.both_strands and self.shape.swaps:
                 first, second = carried.chunk(2, dim=1)

@@ -169,9 +169,7 @@ _LAYERS: dict[Encoder, Callable[[GpnShape, int], nn.Module]] = {
 
 def _convolution(shape: GpnShape, width: int, number: int) -> DilatedConvolution:
     depthwise = shape.depthwise and number > 0
-    return DilatedConvolution(
-        width, shape.taps[number], shape.dilations[number], depthwise=depthwise, bias=shape.bias
-    )
+    return DilatedConvolution(width, shape.taps[number], shape.dilations[number], depthwise=depthwise, bias=shape.bias)
 
 
 def _words_head(shape: GpnShape, head: GpnHead) -> nn.ModuleDict:

@@ -142,6 +142,7 @@ class HyenaNetwork(Network):
     def settle(self, *, fold: bool) -> None:
         """What depends on weights only, computed once they are there: ``fold`` asks for tables of the filters."""
         for layer in self.layers:
+            assert isinstance(layer, _Layer)
             layer.mixer.filter_fn.shorten()
             if fold:
                 layer.mixer.filter_fn.fold()

@@ -41,9 +41,7 @@ class Direction(nn.Module):
         super().__init__()
         self.in_proj = nn.Linear(shape.width, 2 * shape.inner, bias=shape.bias) if projects else None
         self.out_proj = nn.Linear(shape.inner, shape.width, bias=shape.bias) if projects else None
-        self.conv1d = nn.Conv1d(
-            shape.inner, shape.inner, shape.taps, groups=shape.inner, bias=shape.convolution_bias
-        )
+        self.conv1d = nn.Conv1d(shape.inner, shape.inner, shape.taps, groups=shape.inner, bias=shape.convolution_bias)
         self.x_proj = nn.Linear(shape.inner, shape.rank + 2 * shape.states, bias=False)
         self.dt_proj = nn.Linear(shape.rank, shape.inner)
         self.A_log = nn.Parameter(torch.zeros(shape.inner, shape.states))
@@ -90,7 +88,8 @@ class Mamba(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Length × rows × width, as ``x``."""
         ways = self._ways()
-        inner, gates = [], []
+        inner: list[torch.Tensor] = []
+        gates: list[torch.Tensor] = []
         for way in ways:
             if way.in_proj is None:
                 inner.append(inner[0])
@@ -99,7 +98,9 @@ class Mamba(nn.Module):
                 projected, gate = way.in_proj(x).chunk(2, dim=-1)
                 inner.append(projected)
                 gates.append(silu(gate))
-        seen = [silu(way.convolve(each, reverse=at == 1)) for at, (way, each) in enumerate(zip(ways, inner, strict=True))]
+        seen = [
+            silu(way.convolve(each, reverse=at == 1)) for at, (way, each) in enumerate(zip(ways, inner, strict=True))
+        ]
         scanned = self._scan(seen)
         found = [y + way.D * c for way, y, c in zip(ways, scanned, seen, strict=True)]
         if len(ways) == 2 and ways[1].out_proj is None and self.strategy == "add":

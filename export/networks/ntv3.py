@@ -101,10 +101,12 @@ class _Doubling(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.repeats:
-            stretched, weight = x.repeat_interleave(2, dim=1), self.weight
+            stretched = x.repeat_interleave(2, dim=1)
+            weight: torch.Tensor = self.weight
         else:
             pair = (torch.zeros_like(x), x) if self.odd else (x, torch.zeros_like(x))
-            stretched, weight = torch.stack(pair, dim=2).flatten(1, 2), self.weight.transpose(0, 1)
+            stretched = torch.stack(pair, dim=2).flatten(1, 2)
+            weight = self.weight.transpose(0, 1)
         return functional.conv1d(stretched.transpose(1, 2), weight, self.bias, padding=KERNEL // 2).transpose(1, 2)
 
     def folded(self) -> nn.Module:
@@ -121,7 +123,9 @@ class _Doubling(nn.Module):
         folded = _FoldedDoubling(k[0].shape[1], len(self.bias))
         with torch.no_grad():
             folded.both.weight.copy_(torch.cat([torch.stack(even, -1), torch.stack(odd, -1)]))
-            folded.both.bias.copy_(self.bias.repeat(2))
+            bias = folded.both.bias
+            assert bias is not None
+            bias.copy_(self.bias.repeat(2))
         return folded
 
 

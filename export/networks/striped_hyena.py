@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,7 +98,7 @@ class _FeedForward(nn.Module):
         return found
 
 
-class _Attention(nn.Module):
+class Attention(nn.Module):
     """Causal attention with rotary positions; rows of ``Wqkv`` are queries, keys, values."""
 
     def __init__(self, shape: StripedShape) -> None:
@@ -120,11 +120,14 @@ class _Attention(nn.Module):
 class Filter(nn.Module):
     """The convolution between the gates: batch × length × width."""
 
-    def settle(self, *, fold: bool) -> None:
+    def settle(self) -> None:
         """What follows from the weights alone, computed once they are there."""
 
+    def fold(self) -> None:
+        """Taps as long as the longest row, computed once and for all. Only long filters have such."""
+
     def forward(self, x: torch.Tensor, this: Pass) -> torch.Tensor:
-        """The convolution."""
+        """The convolution, and nothing at padding."""
         raise NotImplementedError
 
 
@@ -138,11 +141,11 @@ class _Taps(Filter):
         self.register_buffer("table", torch.zeros(0), persistent=False)
         self.table: torch.Tensor
 
-    def settle(self, *, fold: bool) -> None:
+    def settle(self) -> None:
         self.table = self.h.detach()[:, 0].repeat_interleave(self.each, dim=0).T.contiguous()
 
     def forward(self, x: torch.Tensor, this: Pass) -> torch.Tensor:
-        return short_convolution(x, self.table)
+        return this.masked(short_convolution(x, self.table))
 
 
 class _LongTaps(Filter):
@@ -158,13 +161,13 @@ class _LongTaps(Filter):
         self.table: torch.Tensor
         self.spectrum: torch.Tensor
 
-    def settle(self, *, fold: bool) -> None:
+    def settle(self) -> None:
         self.table = self.h.detach()[:, 0].repeat_interleave(self.each, dim=0).T.clone()
         self.table[0] += self.D.detach()
         self.spectrum = taps_spectrum(self.table)
 
     def forward(self, x: torch.Tensor, this: Pass) -> torch.Tensor:
-        return block_convolution(x, self.table, self.spectrum)
+        return this.masked(block_convolution(x, self.table, self.spectrum))
 
 
 class _Modal(Filter):
@@ -180,10 +183,9 @@ class _Modal(Filter):
         self.register_buffer("folded", torch.zeros(0), persistent=False)
         self.folded: torch.Tensor
 
-    def settle(self, *, fold: bool) -> None:
-        if fold:
-            with torch.no_grad():
-                self.folded = self.made(self.longest)
+    def fold(self) -> None:
+        with torch.no_grad():
+            self.folded = self.made(self.longest)
 
     def made(self, length: int) -> torch.Tensor:
         """The taps: length × width, the skip connection part of the first."""
@@ -201,7 +203,7 @@ class _Modal(Filter):
         assert this.shared is not None
         length = x.shape[1]
         taps = self.folded[:length] if len(self.folded) else self.made(length)
-        return long_convolution(x, taps, this.shared)
+        return this.masked(long_convolution(x, taps, this.shared))
 
 
 class _RealModal(_Modal):
@@ -227,9 +229,8 @@ class _ComplexModal(_Modal):
         self.register_buffer("logs", torch.zeros(0), persistent=False)
         self.logs: torch.Tensor
 
-    def settle(self, *, fold: bool) -> None:
+    def settle(self) -> None:
         self.logs = torch.view_as_real(torch.view_as_complex(self.poles.detach()).log())
-        super().settle(fold=fold)
 
     def mode(self, times: torch.Tensor, number: int) -> torch.Tensor:
         log, residue = self.logs[:, number, 0], self.residues[:, number, 0]
@@ -238,7 +239,7 @@ class _ComplexModal(_Modal):
         return turned * torch.exp(times * log[:, 0])
 
 
-class _Convolution(nn.Module):
+class Convolution(nn.Module):
     """``x2 ⊙ (filter ∗ (x1 ⊙ v))``; rows of the projection are x2, x1, v."""
 
     def __init__(self, shape: StripedShape, mixing: Mixing, taps: int, groups: int) -> None:
@@ -265,7 +266,7 @@ class _Convolution(nn.Module):
         weights = self.short_filter_weight[:, 0].T
         mixed = this.masked(short_convolution(this.masked(projected), weights, self.short_filter_bias))
         x2, x1, v = mixed.chunk(3, dim=-1)
-        found: torch.Tensor = self.out_filter_dense(x2 * this.masked(self.filter(x1 * v, this)))
+        found: torch.Tensor = self.out_filter_dense(x2 * self.filter(x1 * v, this))
         return found
 
 
@@ -276,11 +277,11 @@ class _Block(nn.Module):
         self.pre_norm = RootMeanSquare(shape.width, shape.epsilon)
         self.post_norm = RootMeanSquare(shape.width, shape.epsilon)
         self.mlp = _FeedForward(shape, active=shape.active[number])
-        self.mixer: nn.Module
+        self.mixer: Attention | Convolution
         if mixing == "attention":
-            self.mixer = _Attention(shape)
+            self.mixer = Attention(shape)
         else:
-            self.mixer = _Convolution(shape, mixing, shape.taps[number], shape.groups[number])
+            self.mixer = Convolution(shape, mixing, shape.taps[number], shape.groups[number])
 
     def forward(self, x: torch.Tensor, this: Pass) -> torch.Tensor:
         x = this.masked(x + self.mixer(self.pre_norm(x), this))
@@ -306,6 +307,12 @@ class StripedNetwork(Network):
         self.register_buffer("speeds", torch.zeros(0), persistent=False)
         self.speeds: torch.Tensor
 
+    def mixers(self) -> Iterator[Attention | Convolution]:
+        """What mixes positions in each block, from the first to the last."""
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            yield block.mixer
+
     def settle(self, speeds: torch.Tensor, *, columns: torch.Tensor, attention_rows: torch.Tensor, fold: bool) -> None:
         """What follows from the weights alone, computed once they are there.
 
@@ -314,15 +321,16 @@ class StripedNetwork(Network):
         """
         self.speeds = speeds.to(torch.float32)
         with torch.no_grad():
-            for block in self.blocks:
-                mixer = block.mixer
-                if isinstance(mixer, _Attention):
+            for mixer in self.mixers():
+                if isinstance(mixer, Attention):
                     _reorder(mixer.Wqkv.weight, mixer.Wqkv.bias, rows=attention_rows)
                 else:
                     projection = mixer.projections
                     _reorder(projection.weight, projection.bias, rows=columns)
                     _reorder(mixer.short_filter_weight, mixer.short_filter_bias, rows=columns)
-                    mixer.filter.settle(fold=fold)
+                    mixer.filter.settle()
+                    if fold:
+                        mixer.filter.fold()
 
     def forward(self, *inputs: torch.Tensor) -> Outputs:
         x = self.embedding_layer(inputs[0])

@@ -9,6 +9,7 @@ however long a row is or however fast a state decays.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -149,7 +150,7 @@ class _Placed:
         entries = [values["state"], *(values[name] for name in _STEPPED)]
         return helper.make_graph(inner, f"{self.output}.body", entries, [values["after"], values["seen"]])
 
-    def _add(self, operator: str, inputs: Sequence[str], name: str, **attributes: object) -> str:
+    def _add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         output = f"{self.output}.{name}"
         self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output
