@@ -21,7 +21,7 @@ class EncodedChunk(Windows):
     """A chunk of reads, their windows, and what it takes to encode them.
 
     ``texts`` holds one text for each strand that is scored; all run along the forward strand. ``places`` is where each
-    window starts in them. ``known`` holds the ids of windows that had to be encoded before they were asked for.
+    window starts in them. ``known`` holds the ids of rows that had to be encoded before they were asked for.
     Row ``strands * window + strand`` belongs to that strand of that window; ``first_row`` is the number of row 0 among
     the rows of all chunks, and ``end_row`` that of the next chunk's row 0.
     """
@@ -72,6 +72,8 @@ class Encoder:
             unknown = ids[unknown]
         self._strands = strands
         self._unknown = unknown
+        most = spec.buckets[-1] if spec.buckets else 0
+        self._most = most if not self._whole and tokenizer.token_count(spec.window) > most else 0
 
     @property
     def strands(self) -> int:
@@ -79,20 +81,54 @@ class Encoder:
         return len(self._strands)
 
     def plan(self, chunk: Chunk) -> EncodedChunk:
-        """The reads with their windows. A window too short to give any token (the last one) is left out."""
+        """The reads with their windows. A window too short to give any token (the last one) is left out, and one with
+        more tokens than the last bucket holds is cut in halves: nothing of a read is ever cut off."""
         texts = [chunk.letters.translate(table) for table in self._strands]
         n_fractions = self._n_fractions(texts[0], chunk.lengths)
         encoded = EncodedChunk(chunk, texts, *tile(chunk.lengths, self._spec), n_fractions)
         if self._whole:
             return encoded
         last = (encoded.first + encoded.counts - 1)[encoded.counts > 0].tolist()
-        found = {window: self._tokenizer.encode(self._part(encoded, window, 0)) for window in last}
+        found = {window: self._encode(encoded, window, 0) for window in last}
         silent = [window for window, ids in found.items() if len(ids) <= self._added]
         if silent:
-            return encoded.without(silent)
-        if self.strands == 1:
-            encoded.known = found
+            encoded = encoded.without(silent)
+        if self._most:
+            return self._fitted(encoded)
+        if not silent:
+            encoded.known = {window * self.strands: ids for window, ids in found.items()}
         return encoded
+
+    def _fitted(self, encoded: EncodedChunk) -> EncodedChunk:
+        """The same reads in windows of at most as many tokens as the last bucket holds, on every strand."""
+        owners: list[int] = []
+        bounds: list[tuple[int, int]] = []
+        known: list[list[Ids]] = []
+        reads = np.repeat(np.arange(len(encoded.counts)), encoded.counts)
+        first = encoded.places - encoded.starts
+        windows = zip(*(a.tolist() for a in (reads, first, encoded.starts, encoded.ends)), strict=True)
+        for read, before, start, end in windows:
+            todo = [(start, end)]
+            while todo:
+                start, end = todo.pop()
+                rows = [
+                    self._tokenizer.encode(self._letters(encoded.texts[strand], before + start, before + end, strand))
+                    for strand in range(self.strands)
+                ]
+                if max(map(len, rows)) > self._most and end - start > 1:
+                    middle = (start + end) // 2
+                    todo += [(middle, end), (start, middle)]
+                else:
+                    owners.append(read)
+                    bounds.append((start, end))
+                    known.append(rows)
+        kept = _outermost(owners, bounds)
+        owners, bounds = [owners[place] for place in kept], [bounds[place] for place in kept]
+        starts, ends = np.array(bounds, np.int64).reshape(-1, 2).T
+        counts = np.bincount(np.array(owners, np.int64), minlength=len(encoded.counts))
+        fitted = EncodedChunk(encoded.chunk, encoded.texts, counts, starts, ends, encoded.n_fractions)
+        fitted.known = dict(enumerate(ids for place in kept for ids in known[place]))
+        return fitted
 
     def rows(self, encoded: EncodedChunk, windows: NDArray[np.int64] | None = None) -> Rows:
         """The rows of ``windows`` (default: of all) in order, with their numbers."""
@@ -106,8 +142,8 @@ class Encoder:
             return self._translated(encoded, windows, numbers)
         ids = [
             known
-            if (known := encoded.known.pop(window, None)) is not None
-            else self._tokenizer.encode(self._part(encoded, window, strand))
+            if (known := encoded.known.pop(window * strands + strand, None)) is not None
+            else self._encode(encoded, window, strand)
             for window in windows.tolist()
             for strand in range(strands)
         ]
@@ -127,10 +163,16 @@ class Encoder:
             ids = np.concatenate([ids, reverse])
         return Rows(ids, places, lengths, numbers)
 
-    def _part(self, encoded: EncodedChunk, window: int, strand: int) -> bytes:
-        """The letters of one strand of a window, in that strand's direction."""
+    def _encode(self, encoded: EncodedChunk, window: int, strand: int) -> Ids:
+        """The ids of one strand of a window."""
         place = int(encoded.places[window])
-        part = encoded.texts[strand][place : place + int(encoded.ends[window] - encoded.starts[window])]
+        end = place + int(encoded.ends[window] - encoded.starts[window])
+        return self._tokenizer.encode(self._letters(encoded.texts[strand], place, end, strand))
+
+    @staticmethod
+    def _letters(text: bytes, begin: int, end: int, strand: int) -> bytes:
+        """A part of the text of a strand, in that strand's direction."""
+        part = text[begin:end]
         return part[::-1] if strand else part
 
     def _n_fractions(self, text: bytes, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -140,3 +182,17 @@ class Encoder:
         owners = np.searchsorted(np.cumsum(lengths), places, "right")
         shares: NDArray[np.float64] = np.bincount(owners, minlength=len(lengths)) / np.maximum(lengths, 1)
         return shares
+
+
+def _outermost(owners: list[int], bounds: list[tuple[int, int]]) -> list[int]:
+    """Places of the parts that lie in no other part of their read, by read and start.
+
+    Parts of windows that overlap may lie in one another; the ends of those that are left grow with their starts.
+    """
+    kept: list[int] = []
+    reach: tuple[int, int] = (-1, 0)
+    for place in sorted(range(len(bounds)), key=lambda place: (owners[place], bounds[place][0], -bounds[place][1])):
+        if (owners[place], bounds[place][1]) > reach:
+            kept.append(place)
+            reach = owners[place], bounds[place][1]
+    return kept
