@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 
@@ -37,7 +36,7 @@ def command(
     until_idle: float | None,
     threads: int | None,
     provider: str | None,
-) -> None:
+) -> int:
     """Follow RUN_DIR… and score each read once, as soon as it is written.
 
     Folders may appear later. Growing, compressed, renamed and copied files are followed; what edgeseq writes itself is
@@ -51,7 +50,8 @@ def command(
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).touch()
     with load(bundle, threads=threads, providers=[provider] if provider else None) as scorer:
-        journal = Journal(out, {"bundle": scorer.bundle.sha256, "roots": "\n".join(run_folders)})
+        settings = {"bundle": scorer.bundle.sha256, "task": scorer.manifest.task.kind, "roots": "\n".join(run_folders)}
+        journal = Journal(out, settings)
         daemon = Daemon(run_folders, scorer, journal, until_idle=until_idle)
 
         def stop(_: int, __: FrameType | None) -> None:
@@ -71,7 +71,7 @@ def command(
         f"edgeseq: {progress.reads:,} reads, {progress.bases:,} bases, {progress.duplicates:,} duplicates skipped",
         err=True,
     )
-    sys.exit(1 if problems else 0)
+    return 1 if problems else 0
 
 
 def _refuse_inside(run_folders: tuple[str, ...], out: Path) -> None:

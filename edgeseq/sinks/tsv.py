@@ -48,7 +48,7 @@ class TsvSink:
 
     def write(self, predictions: Predictions) -> None:
         values = self._windows(predictions) if self._per_window else self._reads(predictions)
-        self._output.write(_rows(values).encode("utf-8", "surrogateescape"))
+        self._output.write(table_rows(values).encode("utf-8", "surrogateescape"))
 
     def flush(self) -> None:
         self._output.flush()
@@ -106,7 +106,7 @@ def _texts(form: str, values: NDArray[Any] | list[float]) -> list[str]:
     return ("\t".join([form] * len(numbers)) % tuple(numbers)).split("\t")
 
 
-def _rows(columns: list[list[str]]) -> str:
+def table_rows(columns: list[list[str]]) -> str:
     """Rows of values parted by tabs. What would break a row is escaped; an empty value becomes `NONE`."""
     columns = [[value or NONE for value in column] if "" in column else column for column in columns]
     rows = "\n".join(map("\t".join, zip(*columns, strict=True))) + "\n" if columns[0] else ""

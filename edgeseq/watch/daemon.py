@@ -197,7 +197,9 @@ def _entry(ticket: Ticket, predictions: Predictions | None) -> Entry:
         label, score, candidate, reason, windows, n_fraction, segments, barcode = called
         run, read_id, part = _identity(read)
         place = run, read_id, part, read.record, len(read.sequence)
-        rows.append(Row(*place, label, score, candidate, reason, windows, n_fraction, segments, barcode, ticket.policy))
+        rows.append(
+            Row(*place, label, score, candidate, reason, windows, n_fraction, segments, _text(barcode), ticket.policy)
+        )
     return Entry(ticket.followed.source.id, ticket.gained.offset, ticket.gained.records, rows)
 
 
@@ -228,4 +230,10 @@ def _identity(read: Read) -> tuple[str, str, str]:
     The part is that of a read which a basecaller split and named alike: where in its parent it starts.
     """
     header = read.header
-    return header.run, read.id, ":".join(filter(None, (header.parent, header.tags.get("sp", ""))))
+    part = ":".join(filter(None, (header.parent, header.tags.get("sp", ""))))
+    return _text(header.run), _text(read.id), _text(part)
+
+
+def _text(name: str) -> str:
+    """Bytes that are no UTF-8 as escapes: a journal holds text alone."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

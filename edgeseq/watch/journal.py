@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeseq.errors import EdgeseqError
 
@@ -296,14 +297,21 @@ class JournalReader:
         """Counts by barcode, label and reason, over all reads."""
         return _groups(self._db)
 
-    def rows(self) -> Iterator[tuple[str | int | float, ...]]:
-        """The columns of `edgeseq.sinks.tsv.COLUMNS` of each read, in the order of scoring, and the bundle's sha256."""
-        statement = """
-            SELECT read_id, root || '/' || relative, length, label, score, candidate, reason, windows, n_fraction,
-                segments, reads.barcode, bundle
-            FROM reads JOIN sources ON sources.id = reads.source ORDER BY number
+    def rows(self, barcodes: Sequence[str] = (), labels: Sequence[str] = ()) -> Iterator[tuple[Any, ...]]:
+        """The columns of `edgeseq.sinks.tsv.COLUMNS` of each read, in the order of scoring, then run, part, policy,
+        sha256 of the bundle and time.
+
+        With ``barcodes`` or ``labels``, of their reads only.
         """
-        yield from self._db.execute(statement)
+        wanted = {"reads.barcode": barcodes, "label": labels}
+        tests = [f"{column} IN ({', '.join('?' * len(names))})" for column, names in wanted.items() if names]
+        statement = f"""
+            SELECT read_id, root || '/' || relative, length, label, score, candidate, reason, windows, n_fraction,
+                segments, reads.barcode, run, part, policy, bundle, scored
+            FROM reads JOIN sources ON sources.id = reads.source
+            {"WHERE" if tests else ""} {" AND ".join(tests)} ORDER BY number
+        """
+        yield from self._db.execute(statement, (*barcodes, *labels))
 
     def events(self, since: int = 0) -> list[tuple[int, float, str, str, str]]:
         """Number, time, kind, subject and text of what happened after event number ``since``."""
