@@ -48,7 +48,7 @@ def pack_golden(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     members: dict[str, bytes] = {}
     for name in sorted(arrays):
         stream = io.BytesIO()
-        npy.write_array(stream, np.asarray(arrays[name]), version=(1, 0), allow_pickle=False)
+        npy.write_array(stream, np.asarray(arrays[name], order="C"), version=(1, 0), allow_pickle=False)
         members[f"{name}.npy"] = stream.getvalue()
     return pack(members)
 

@@ -197,9 +197,8 @@ def _entry(ticket: Ticket, predictions: Predictions | None) -> Entry:
         label, score, candidate, reason, windows, n_fraction, segments, barcode = called
         run, read_id, part = _identity(read)
         place = run, read_id, part, read.record, len(read.sequence)
-        rows.append(
-            Row(*place, label, score, candidate, reason, windows, n_fraction, segments, _text(barcode), ticket.policy)
-        )
+        values = label, score, candidate, reason, windows, n_fraction, segments, _text(barcode)
+        rows.append(Row(*place, *values, ticket.policy))
     return Entry(ticket.followed.source.id, ticket.gained.offset, ticket.gained.records, rows)
 
 

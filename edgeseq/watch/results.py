@@ -121,18 +121,18 @@ class _Parquet:
 
     def __init__(self, path: Path) -> None:
         try:
-            import pyarrow
-            import pyarrow.parquet
+            import pyarrow as pa
+            from pyarrow import parquet
         except ImportError as error:
             raise MissingExtraError("pyarrow", "parquet") from error
-        self._arrow = pyarrow
-        text, whole, real = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
+        self._arrow = pa
+        text, whole, real = pa.string(), pa.int64(), pa.float64()
         kinds = {"length": whole, "windows": whole, "score": real, "n_fraction": real, "scored": real}
-        self._schema = pyarrow.schema([(name, kinds.get(name, text)) for name in (*COLUMNS, *EXTRA_COLUMNS)])
+        self._schema = pa.schema([(name, kinds.get(name, text)) for name in (*COLUMNS, *EXTRA_COLUMNS)])
         self._path = path
         self._partial = path.with_name(f"{path.name}.partial")
         try:
-            self._writer = pyarrow.parquet.ParquetWriter(self._partial, self._schema)
+            self._writer = parquet.ParquetWriter(self._partial, self._schema)
         except OSError as error:
             raise SinkError(f"{path}: cannot be written: {error.strerror or error}") from error
 
