@@ -60,6 +60,7 @@ def run_graph(path: Path, ids: Path, threads: int, clock: Callable[[], float]) -
 def run_eager(family: str, ids: Path, threads: int, clock: Callable[[], float]) -> float:
     """Seconds of a run of the module by PyTorch."""
     import torch
+
     from benchmarks.shapes import SHAPES
 
     torch.set_num_threads(threads)
@@ -73,8 +74,8 @@ def run_eager(family: str, ids: Path, threads: int, clock: Callable[[], float]) 
 def prepare(family: str, folder: Path, tokens: int) -> dict[str, Path]:
     """Files of a family: graph, stock graph (absent where the exporter fails), and the inputs of each batch size."""
     import torch
-    from benchmarks.shapes import SHAPES
 
+    from benchmarks.shapes import SHAPES
     from export.operators.engine import plain
     from export.tracing import example_input, trace
 
