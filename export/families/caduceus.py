@@ -26,7 +26,8 @@ LONGEST = 131_072
 """Tokens in a row of the longest published models; nothing in the network ends there."""
 _BACKBONE = r"((?:caduceus\.)?backbone\.)"
 _POOLED = re.compile(r"(?:cls|pool|pooling|pooled)[-_](max|mean)|(max|mean)[-_]?pool", re.IGNORECASE)
-_CONJOINING = ("conjoin", "conjoin_test", "conjoin_eval")
+_CONJOINING = ("conjoin", "conjoin_train", "conjoin_test", "conjoin_eval")
+"""What a configuration may say of a classifier that reads both strands."""
 
 
 class Caduceus:
@@ -43,9 +44,8 @@ class Caduceus:
     }
 
     def recognises(self, checkpoint: Checkpoint) -> bool:
-        return checkpoint.config.get("model_type") == "caduceus" and any(
-            name.endswith("mamba_fwd.A_log") for name in checkpoint.tensors
-        )
+        named = checkpoint.config.get("model_type") == "caduceus" or checkpoint.architecture.startswith("Caduceus")
+        return named and any(name.endswith("mamba_fwd.A_log") for name in checkpoint.tensors)
 
     def read(self, checkpoint: Checkpoint, request: Request) -> Model:
         settings = Settings(checkpoint.config, checkpoint.config_file)
@@ -55,14 +55,19 @@ class Caduceus:
             raise FamilyError(checkpoint, "it reads rows in both directions, so it cannot be a causal-lm")
         pooling, notes = _pooling(checkpoint, request)
         classifies = task in ("sequence-classification", "regression")
-        words = not shape.both_strands and not settings.flag("tie_word_embeddings", True)
+        words = not settings.flag("tie_word_embeddings", True)
+        tokenizer = tokenizer_spec(checkpoint.folder)
         head = CaduceusHead(
             outputs=_outputs(checkpoint, request) if classifies else 0,
             words=words and task in ("masked-lm", "causal-lm"),
             pooling=pooling,
-            conjoined=_conjoined(checkpoint, request, settings, shape),
+            conjoined=_conjoined(checkpoint, request, settings, shape, classifies=classifies),
+            ending=next(reversed(tokenizer.get("suffix", [])), None),
             scores=task != "embedding",
         )
+        stored = any(name.endswith("word_embeddings.complement_map") for name in checkpoint.tensors)
+        if (shape.both_strands or head.conjoined) and not stored and "complement_map" not in settings:
+            settings.refuse("complement_map", "is missing, and the model reads both strands")
         network = CaduceusNetwork(shape, head)
         network.complement.copy_(_complement(checkpoint, settings, shape.vocabulary))
         loaded = load_weights(network, checkpoint.tensors, _layout(shape, head, words), checkpoint)
@@ -72,7 +77,7 @@ class Caduceus:
             network=network,
             task=task,
             labels=output_names(checkpoint, request, task, head.outputs),
-            tokenizer=tokenizer_spec(checkpoint.folder),
+            tokenizer=tokenizer,
             max_length=request.max_length or LONGEST,
             loaded=loaded,
             strand="equivariant" if shape.both_strands or head.conjoined else "forward",
@@ -127,15 +132,20 @@ def _pooling(checkpoint: Checkpoint, request: Request) -> tuple[Pooling, tuple[s
     return "mean", ("Pools by mean, since the checkpoint does not say; --option pooling=max asks for the other.",)
 
 
-def _conjoined(checkpoint: Checkpoint, request: Request, settings: Settings, shape: CaduceusShape) -> bool:
+def _conjoined(
+    checkpoint: Checkpoint, request: Request, settings: Settings, shape: CaduceusShape, *, classifies: bool
+) -> bool:
+    """As the user asks; else a classifier's configuration decides, which a network of PS, that reads both strands in
+    any case, does not have to."""
     said = request.options.get("conjoin")
     if said not in (None, "yes", "no"):
         raise FamilyError(checkpoint, f"conjoin is {said!r}; known: yes, no")
-    conjoined = any(settings.flag(key, False) for key in _CONJOINING) if said is None else said == "yes"
+    if said is None:
+        conjoined = classifies and not shape.both_strands and any(settings.flag(key, False) for key in _CONJOINING)
+    else:
+        conjoined = said == "yes"
     if conjoined and shape.both_strands:
         raise FamilyError(checkpoint, "PS reads both strands already, so it cannot be conjoined")
-    if conjoined and "complement_map" not in settings:
-        settings.refuse("complement_map", "is missing, so strands cannot be conjoined")
     return conjoined
 
 
@@ -184,13 +194,14 @@ def _layout(shape: CaduceusShape, head: CaduceusHead, words: bool) -> Layout:
     if not head.outputs:
         unused[r"score\.weight"] = "head of another task"
     if words and not head.words:
-        unused[r"lm_head\.weight"] = "head of another task"
+        unused[r"lm_head\.(?:lm_head\.)?weight"] = "head of another task"
     return Layout(
         renames=(
             (rf"{_BACKBONE}embeddings\.word_embeddings\.(?:embedding\.)?weight", "embedding.weight"),
             (rf"{_BACKBONE}embeddings\.word_embeddings\.complement_map", "complement"),
             (rf"{_BACKBONE}layers\.(\d+)\.mixer\.(?:submodule\.)?(.+)", r"layers.\2.mixer.\3"),
             (rf"{_BACKBONE}(.+)", r"\2"),
+            (r"lm_head\.lm_head\.weight", "lm_head.weight"),
         ),
         aliases=tuple(aliases),
         unused=unused,

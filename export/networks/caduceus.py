@@ -7,6 +7,7 @@ steps and its channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,7 @@ from export.operators.linear import tied_linear
 from export.operators.norm import RmsNorm
 
 Pooling = Literal["mean", "max"]
+Turn = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class CaduceusHead:
     pooling: Pooling = "mean"
     conjoined: bool = False
     """Ph: whether the row's reverse complement is scored as well, and the two are averaged."""
+    ending: int | None = None
+    """The token that ends a row, on either strand; a conjoined row's reverse complement has it at its end too."""
     scores: bool = True
     """Whether there is a head at all."""
 
@@ -85,48 +89,60 @@ class CaduceusNetwork(Network):
 
     def forward(self, *inputs: torch.Tensor) -> Outputs:
         ids = inputs[0].T
-        paired = self.shape.both_strands or self.head.conjoined
-        if paired:
-            ids = torch.cat((ids, self._complement_of(ids)), dim=1)
-        x = self._encode(self.embedding(ids))
-        if not paired:
-            return self._outputs(x.transpose(0, 1), x, ())
-        first, second = x.chunk(2, dim=1)
+        if not (self.shape.both_strands or self.head.conjoined):
+            x = self._encode(self.embedding(ids))
+            return self._outputs(x.transpose(0, 1), x)
+        turn = self._turn(ids)
+        x = self._encode(self.embedding(torch.stack((ids, self.complement[turn(ids)]), dim=1)))
+        first, second = x[:, 0], x[:, 1]
         if self.shape.both_strands:
-            hidden = torch.cat((first, second.flip(0, 2)), dim=-1)
+            hidden = torch.cat((first, turn(second).flip(2)), dim=-1)
         else:
-            hidden = (first + second.flip(0)) / 2
-        return self._outputs(hidden.transpose(0, 1), first, (second,))
+            hidden = (first + turn(second)) / 2
+        return self._outputs(hidden.transpose(0, 1), first, second, turn)
 
-    def _complement_of(self, ids: torch.Tensor) -> torch.Tensor:
-        return self.complement[ids.flip(0)]
+    def _turn(self, ids: torch.Tensor) -> Turn:
+        """What reverses the steps of rows; the token that ends a row stays at its end."""
+        if self.shape.both_strands or self.head.ending is None:
+            return lambda x: x.flip(0)
+        ended = ids[-1] == self.head.ending
+
+        def turn(x: torch.Tensor) -> torch.Tensor:
+            turned = x.flip(0)
+            kept = torch.cat((turned[1:], turned[:1]))
+            return torch.where(ended if x.ndim == ended.ndim + 1 else ended[:, None], kept, turned)
+
+        return turn
 
     def _encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Hidden states of rows (length × rows × width); the second half of PS's rows are second strands."""
+        """Hidden states of rows (length × rows × width) or of both strands of rows (length × 2 × rows × width), in the
+        shape of ``x``."""
         carried: torch.Tensor | None = None
         for layer in self.layers:
             assert isinstance(layer, _Layer)
             carried = x if carried is None else x + carried
             if self.shape.both_strands and self.shape.swaps:
-                first, second = carried.chunk(2, dim=1)
-                carried = torch.cat((second, first), dim=1).flip(0, 2)
-            x = layer.mixer(layer.norm(carried))
+                carried = carried.flip(0, 1, 3)
+            rows = layer.norm(carried)
+            x = layer.mixer(rows.flatten(1, 2)).unflatten(1, rows.shape[1:3]) if rows.ndim == 4 else layer.mixer(rows)
         normed: torch.Tensor = self.norm_f(x if carried is None else x + carried)
         return normed
 
-    def _outputs(self, hidden: torch.Tensor, first: torch.Tensor, second: tuple[torch.Tensor, ...]) -> Outputs:
+    def _outputs(
+        self, hidden: torch.Tensor, first: torch.Tensor, second: torch.Tensor | None = None, turn: Turn | None = None
+    ) -> Outputs:
         """``hidden`` is what the graph gives; the strands are time-major, each in its own reading direction."""
         outputs = {"last_hidden_state": hidden}
         if not self.head.scores:
             return outputs
         if self.score is not None:
-            scores = [self.score(self._pool(strand)) for strand in (first, *second)]
-            outputs["logits"] = (scores[0] + scores[1]) / 2 if second else scores[0]
+            logits = self.score(self._pool(first))
+            outputs["logits"] = logits if second is None else (logits + self.score(self._pool(second))) / 2
             return outputs
         words = self.embedding.weight if self.lm_head is None else self.lm_head.weight
         logits = tied_linear(first, words)
-        for strand in second:
-            logits = logits + tied_linear(strand.flip(0), words[self.complement])
+        if second is not None and turn is not None:
+            logits = logits + tied_linear(turn(second), words[self.complement])
         if self.head.conjoined:
             logits = logits / 2
         outputs["logits"] = logits.transpose(0, 1)
