@@ -24,10 +24,13 @@ from export.network import ATTENTION_MASK, INPUT_IDS, GraphInput, Model, Network
 from export.parity import feed, run_module
 from export.rows import batch_for
 from export.tensors import read_tensors
+from export.tracing import TorchExporter
 from export.weights import Layout, load_weights
 
 PER_BASE: tuple[TaskKind, ...] = ("token-classification", "masked-lm", "causal-lm")
 _TRIED = (7, 64)
+_EXAMPLE = 512
+"""Longest row of letters that the exporter sees; a signal's is a window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ def read_own(factory: str, weights: Path, reading: Reading) -> Model:
         window=reading.window,
         stride=reading.stride,
         notes=(f"Module made by {factory}.",),
+        exporter=TorchExporter(reading.window if not reading.letters else min(reading.window, _EXAMPLE), proven=False),
     )
     return measured(model, reading.outputs)
 

@@ -12,6 +12,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import onnx
 import torch
@@ -40,22 +41,36 @@ class _Chosen(nn.Module):
         return tuple(found[name] for name in self.outputs)
 
 
+@dataclass(frozen=True, slots=True)
 class TorchExporter:
-    """Makes graphs by `trace`."""
+    """Makes graphs by `trace`, with these settings of it."""
 
-    name = "torch.onnx (dynamo)"
+    example_length: int = EXAMPLE_LENGTH
+    proven: bool = True
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return "torch.onnx (dynamo)"
 
     def graph(self, network: Network, outputs: Sequence[str]) -> onnx.ModelProto:
-        return trace(network, outputs)
+        """The graph. Raises as `trace`."""
+        return trace(network, outputs, example_length=self.example_length, proven=self.proven)
 
 
 def trace(
-    network: Network, outputs: Sequence[str], *, example_length: int = EXAMPLE_LENGTH, strict: bool = True
+    network: Network,
+    outputs: Sequence[str],
+    *,
+    example_length: int = EXAMPLE_LENGTH,
+    strict: bool = True,
+    proven: bool = True,
 ) -> onnx.ModelProto:
     """The graph of a network with ``outputs``, opset `OPSET`.
 
     ``example_length`` is the length of the rows that the exporter sees; nothing of it stays in the graph. Unless
-    ``strict``, a graph that a device cannot use passes too. Raises
+    ``strict``, a graph that a device cannot use passes too. ``proven``: the exporter has to see that the graph holds
+    from one token on; else it may take rows for long enough (for pooling, say), and comparing shows. Raises
     `FamilyError` for an output that the network does not have and `ParityError` for a graph that a device cannot use.
     """
     example = tuple(example_input(network, i, EXAMPLE_BATCH, example_length) for i in range(len(network.inputs)))
@@ -65,7 +80,7 @@ def trace(
     if absent:
         raise FamilyError(absent[0], f"the model has no such output; it has {', '.join(has)}")
     batch, length = torch.export.Dim("batch", min=1, max=1 << 20), torch.export.Dim("length", min=1, max=1 << 24)
-    axes = {"batch": batch, "length": length}
+    axes: dict[str, object] = {"batch": batch, "length": length} if proven else {"batch": "batch", "length": "length"}
     free = tuple({at: axes[str(axis)] for at, axis in enumerate(one.shape) if axis in axes} for one in network.inputs)
     with torch.no_grad(), quiet():
         program = torch.onnx.export(
@@ -134,9 +149,10 @@ def check(model: onnx.ModelProto) -> None:
     Fixed batch or length axes, and operators whose result or speed depends on the length in ways that the engine gets
     wrong (`_SLOW`), are caught here, whatever the exporter said.
     """
+    inputs = {value.name for value in model.graph.input}
     for value in (*model.graph.input, *model.graph.output):
         axes = value.type.tensor_type.shape.dim
-        if not axes or axes[0].dim_value or (value.name == "input_ids" and axes[1].dim_value):
+        if not axes or axes[0].dim_value or (value.name in inputs and len(axes) > 1 and axes[1].dim_value):
             raise ParityError(value.name, "the exporter froze the size of an axis that has to stay free")
     for node in model.graph.node:
         if node.op_type in _SLOW:
