@@ -10,6 +10,7 @@ from typing import cast
 
 from edgeseq.manifest import TaskKind
 from export.checkpoint import Checkpoint
+from export.errors import FamilyError
 from export.network import Model, Request
 from export.networks.gpn import Encoder, GpnHead, GpnNetwork, GpnShape
 from export.operators.activations import ACTIVATIONS
@@ -32,7 +33,9 @@ class Gpn:
     tasks: tuple[TaskKind, ...] = ("masked-lm", "sequence-classification", "regression", "embedding")
     max_length = "512 bases (windows)"
     proven = "golden outputs"
-    options: dict[str, str] = {}  # noqa: RUF012
+    options: dict[str, str] = {  # noqa: RUF012
+        "input": "probabilities: the graph takes input_probs, a probability of each token at each base, for input_ids",
+    }
 
     def recognises(self, checkpoint: Checkpoint) -> bool:
         kind = checkpoint.config.get("model_type")
@@ -44,8 +47,10 @@ class Gpn:
         settings = Settings(checkpoint.config, checkpoint.config_file)
         legacy = checkpoint.config.get("model_type") == "ConvNet"
         shape = _legacy_shape(settings) if legacy else _shape(settings)
+        if _takes_probabilities(checkpoint, request, shape):
+            shape = replace(shape, probabilities=True)
         task = task_of(checkpoint, _as_trained(checkpoint, request), self.tasks, "masked-lm")
-        head = _head(checkpoint, request, settings, task)
+        head = _head(checkpoint, request, settings, task, legacy=legacy)
         network = GpnNetwork(shape, head)
         loaded = load_weights(network, checkpoint.tensors, _layout(legacy, head), checkpoint)
         return Model(
@@ -56,7 +61,29 @@ class Gpn:
             max_length=request.max_length or LONGEST,
             loaded=loaded,
             pads_exactly=False,
+            notes=_notes(shape),
         )
+
+
+def _takes_probabilities(checkpoint: Checkpoint, request: Request, shape: GpnShape) -> bool:
+    said = request.options.get("input", "ids")
+    if said not in ("ids", "probabilities"):
+        raise FamilyError(checkpoint, f"input is {said!r}; known: ids, probabilities")
+    if said == "probabilities" and shape.embedded:
+        raise FamilyError(checkpoint, "it looks bases up in a table, so it takes no probabilities of them")
+    return said == "probabilities"
+
+
+def _notes(shape: GpnShape) -> tuple[str, ...]:
+    found = []
+    if shape.probabilities:
+        found.append("Takes input_probs instead of input_ids: it can be run as a graph, but cannot score reads.")
+    if shape.features:
+        found.append(
+            f"Needs aux_features beside the bases: {shape.features} whole numbers below {shape.values} for each base. "
+            "It cannot score reads without them."
+        )
+    return tuple(found)
 
 
 def _as_trained(checkpoint: Checkpoint, request: Request) -> Request:
@@ -76,13 +103,14 @@ def _outputs(checkpoint: Checkpoint, request: Request) -> int:
 
 def _shape(settings: Settings) -> GpnShape:
     encoder = cast(Encoder, settings.text("encoder", choices=("convnet", "bytenet")))
-    _refuse_features(settings)
     width = settings.whole("hidden_size")
     depthwise, slim = settings.flag("depthwise", False), settings.flag("slim", False)
     if encoder == "bytenet" and slim and depthwise:
         settings.refuse("slim", "is true, and depthwise as well; such a network cannot be built")
     inner = settings.whole("intermediate_size") if encoder == "convnet" else width // 2 if slim else width
     layers = settings.whole("num_hidden_layers")
+    embedded = settings.text("embedding", "one_hot", choices=("one_hot", "embedding")) == "embedding"
+    features, values = _features(settings, width, embedded=embedded)
     first, rest = settings.whole("first_kernel_size", 9), settings.whole("rest_kernel_size", 5)
     return GpnShape(
         encoder=encoder,
@@ -90,47 +118,61 @@ def _shape(settings: Settings) -> GpnShape:
         width=width,
         inner=inner,
         taps=tuple(first if number == 0 else rest for number in range(layers)),
-        dilations=_dilations(settings, layers),
+        dilations=_dilations(settings, layers, settings.whole("dilation_cycle"), settings.whole("dilation_max")),
         depthwise=depthwise,
         bias=settings.flag("bias", False),
-        embedded=settings.text("embedding", "one_hot", choices=("one_hot", "embedding")) == "embedding",
+        embedded=embedded,
+        features=features,
+        values=values,
     )
 
 
 def _legacy_shape(settings: Settings) -> GpnShape:
-    _refuse_features(settings)
-    layers = settings.whole("n_layers")
+    layers, width = settings.whole("n_layers"), settings.whole("hidden_size")
+    features, values = _features(settings, width, embedded=False)
     return GpnShape(
         encoder="legacy",
         vocabulary=settings.whole("vocab_size"),
-        width=settings.whole("hidden_size"),
-        inner=settings.whole("hidden_size"),
+        width=width,
+        inner=width,
         taps=(settings.whole("kernel_size", 9),) * layers,
-        dilations=_dilations(settings, layers),
+        dilations=_dilations(settings, layers, settings.whole("dilation_cycle", 6), settings.whole("dilation_max", 32)),
         depthwise=False,
         bias=True,
         embedded=False,
+        features=features,
+        values=values,
     )
 
 
-def _refuse_features(settings: Settings) -> None:
-    if settings.whole("n_aux_features", 0, least=0):
-        settings.refuse("n_aux_features", "is not 0; GPN with further features per base is not implemented")
+def _features(settings: Settings, width: int, *, embedded: bool) -> tuple[int, int]:
+    """How many features each base has, and how many values each of them; the channels of both are configured."""
+    taken = settings.whole("n_aux_features", 0, least=0)
+    vocabulary = settings.whole("vocab_size")
+    if not embedded and vocabulary + taken > width:
+        settings.refuse("hidden_size", f"is {width}; vocab_size and n_aux_features need {vocabulary + taken} channels")
+    if not taken:
+        return 0, 1
+    if embedded:
+        settings.refuse("n_aux_features", f"is {taken}, which a table of embeddings has no channels for")
+    values = settings.whole("aux_features_vocab_size")
+    if taken % values:
+        settings.refuse("n_aux_features", f"is {taken}, not a multiple of aux_features_vocab_size")
+    return taken // values, values
 
 
-def _dilations(settings: Settings, layers: int) -> tuple[int, ...]:
-    cycle, every = settings.whole("dilation_cycle", 6), settings.whole("dilation_double_every", 1)
-    base, most = settings.whole("dilation_base", 2), settings.whole("dilation_max", 32)
+def _dilations(settings: Settings, layers: int, cycle: int, most: int) -> tuple[int, ...]:
+    every, base = settings.whole("dilation_double_every", 1), settings.whole("dilation_base", 2)
     return tuple(min(most, base ** ((number % cycle) // every)) for number in range(layers))
 
 
-def _head(checkpoint: Checkpoint, request: Request, settings: Settings, task: TaskKind) -> GpnHead:
+def _head(checkpoint: Checkpoint, request: Request, settings: Settings, task: TaskKind, *, legacy: bool) -> GpnHead:
     if task == "masked-lm":
         return GpnHead("words", transforms=settings.flag("mlm_head_transform", True))
     if task not in _LABELLED:
         return GpnHead("none")
     settings.text("classification_head", "standard", choices=("standard",))
-    name = settings.text("hidden_act", "gelu", choices=tuple(ACTIVATIONS))
+    name = "gelu" if legacy else settings.text("hidden_act", "gelu", choices=tuple(ACTIVATIONS))
     return GpnHead("rows", outputs=_outputs(checkpoint, request), activation=ACTIVATIONS[name])
 
 

@@ -12,14 +12,15 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from export.network import Network, Outputs
+from export.network import INPUT_IDS, GraphInput, Network, Outputs
+from export.operators.channels import channels
 from export.operators.dilated_convolution import DilatedConvolution
 from export.operators.gelu import gelu
 
 Encoder = Literal["convnet", "bytenet", "legacy"]
 HeadKind = Literal["words", "rows", "none"]
+INPUT_PROBS, AUX_FEATURES = "input_probs", "aux_features"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,12 @@ class GpnShape:
     bias: bool
     embedded: bool
     """Whether bases are looked up in a table; otherwise channel ``i`` is 1 for base ``i``."""
+    features: int = 0
+    """Further facts about each base, such as how conserved it is; they take the channels behind the bases'."""
+    values: int = 5
+    """How many values a feature can have."""
+    probabilities: bool = False
+    """Whether a probability of each base comes in, instead of one base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class GpnNetwork(Network):
     def __init__(self, shape: GpnShape, head: GpnHead) -> None:
         super().__init__()
         self.shape, self.head_shape = shape, head
+        self.inputs = _inputs(shape)
         self.embedding = nn.Embedding(shape.vocabulary, shape.width) if shape.embedded else None
         layer = _LAYERS[shape.encoder]
         self.layers = nn.ModuleList(layer(shape, number) for number in range(len(shape.taps)))
@@ -67,11 +75,11 @@ class GpnNetwork(Network):
         self.classifier = _rows_head(shape, head) if head.kind == "rows" else None
 
     def forward(self, *inputs: torch.Tensor) -> Outputs:
-        ids = inputs[0]
+        shape = self.shape
         if self.embedding is None:
-            x = functional.one_hot(ids, self.shape.width).to(torch.float32)
+            x = channels(inputs[0], shape.vocabulary, inputs[1:], shape.values, shape.width)
         else:
-            x = self.embedding(ids)
+            x = self.embedding(inputs[0])
         for layer in self.layers:
             x = layer(x)
         if self.ln_f is not None:
@@ -165,6 +173,18 @@ _LAYERS: dict[Encoder, Callable[[GpnShape, int], nn.Module]] = {
     "bytenet": _ByteLayer,
     "legacy": _LegacyLayer,
 }
+
+
+def _inputs(shape: GpnShape) -> tuple[GraphInput, ...]:
+    found = [
+        GraphInput(INPUT_PROBS, ("batch", "length", shape.vocabulary), torch.float32)
+        if shape.probabilities
+        else GraphInput(INPUT_IDS)
+    ]
+    if shape.features:
+        axes = "batch", "length", shape.features
+        found.append(GraphInput(AUX_FEATURES, axes, torch.int64, below=shape.values))
+    return tuple(found)
 
 
 def _convolution(shape: GpnShape, width: int, number: int) -> DilatedConvolution:

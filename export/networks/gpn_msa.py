@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from export.network import INPUT_IDS, GraphInput, Network, Outputs
 from export.networks.joint import JointLinear
 from export.operators.attention import attention
+from export.operators.channels import channels
 from export.operators.engine import exporting
 from export.operators.rotary import rotary
 
@@ -87,7 +87,8 @@ class GpnMsaNetwork(Network):
             )
 
     def forward(self, *inputs: torch.Tensor) -> Outputs:
-        x = self._channels(*inputs)
+        shape = self.shape
+        x = channels(inputs[0], shape.vocabulary, inputs[1:], shape.species_vocabulary, shape.width)
         table = self.positions if exporting() else self.positions[: x.shape[1]]
         sines, cosines = table.chunk(2, dim=-1)
         for block in self.blocks:
@@ -97,11 +98,3 @@ class GpnMsaNetwork(Network):
             inner = self.head["norm"](self.shape.activation(self.head["dense"](x)))
             outputs["logits"] = self.head["decoder"](inner)
         return outputs
-
-    def _channels(self, ids: torch.Tensor, *aligned: torch.Tensor) -> torch.Tensor:
-        """The base's channels, then those of each species, then zeros up to the width."""
-        parts = [functional.one_hot(ids, self.shape.vocabulary)]
-        parts += [functional.one_hot(each, self.shape.species_vocabulary).flatten(-2) for each in aligned]
-        used = self.shape.vocabulary + self.shape.species * self.shape.species_vocabulary
-        joined = torch.cat(parts, dim=-1).to(torch.float32)
-        return functional.pad(joined, (0, self.shape.width - used))
