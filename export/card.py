@@ -3,7 +3,7 @@ the report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edgeseq.manifest import Manifest
@@ -26,7 +26,7 @@ def _share(interval: Iterable[float]) -> str:
     return "–" if (low, high) == (0.0, 1.0) else f"{share:.4f} ({low:.4f}–{high:.4f})"
 
 
-def _table(heads: list[str], rows: Iterable[Iterable[object]]) -> str:
+def _table(heads: list[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
@@ -92,7 +92,7 @@ def _refused(rows: list[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     keys = ("label", "record", "verdict", "found", "share of own class")
-    return [_table(list(keys), [(row[key] for key in keys) for row in rows])]
+    return [_table(list(keys), [[row[key] for key in keys] for row in rows])]
 
 
 def _data(report: dict[str, Any]) -> list[str]:
@@ -106,7 +106,7 @@ def _data(report: dict[str, Any]) -> list[str]:
         _table(
             ["label", "records in training", "fitted on", "reported on", "clusters", "clustered at identity"],
             [
-                (row[key] for key in ("label", "train", "calibration", "held_out", "clusters", "cluster_identity"))
+                [row[key] for key in ("label", "train", "calibration", "held_out", "clusters", "cluster_identity")]
                 for row in data["classes"]
             ],
         ),

@@ -123,6 +123,11 @@ def test_genomes_become_a_bundle_that_the_runtime_loads(data: Path, tmp_path: Pa
     }
     assert "rubella †" in bundle.card
     assert "zika †" not in bundle.card
+    training = bundle.card.split("## Training data")[1]
+    assert [line.split(" | ")[0] for line in training.splitlines() if line.startswith("| ")][: 1 + len(LABELS)] == [
+        "| label",
+        *(f"| {row['label']}" for row in bundle.report["data"]["classes"]),
+    ]
     with load(path) as scorer:
         (prediction,) = scorer.score(iter([Read("r", letters(random_codes(np.random.default_rng(3), 700)).encode())]))
     assert prediction.scores.probabilities.shape == (4,)
