@@ -195,10 +195,9 @@ def _entry(ticket: Ticket, predictions: Predictions | None) -> Entry:
     for at, read in enumerate(ticket.gained.chunk):
         called = (UNCLASSIFIED, 0.0, "", SKIPPED, 0, 0.0, ".", read.barcode) if at in ticket.skipped else next(scored)
         label, score, candidate, reason, windows, n_fraction, segments, barcode = called
-        run, read_id, part = _identity(read)
-        place = run, read_id, part, read.record, len(read.sequence)
-        values = label, score, candidate, reason, windows, n_fraction, segments, _text(barcode)
-        rows.append(Row(*place, *values, ticket.policy))
+        name = _text(barcode)
+        place = (*_identity(read), read.record, len(read.sequence))
+        rows.append(Row(*place, label, score, candidate, reason, windows, n_fraction, segments, name, ticket.policy))
     return Entry(ticket.followed.source.id, ticket.gained.offset, ticket.gained.records, rows)
 
 

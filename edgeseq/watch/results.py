@@ -78,7 +78,7 @@ class _Tsv:
     def __init__(self, output: Output, *, extra: bool, form: str) -> None:
         self._output = output
         self._forms = ["%s", "%s", "%d", "%s", form, "%s", "%s", "%d", "%.4f", "%s", "%s"]
-        self._names = COLUMNS
+        self._names: tuple[str, ...] = COLUMNS
         if extra:
             self._forms += ["%s", "%s", "%s", "%s", "%.3f"]
             self._names = (*COLUMNS, *EXTRA_COLUMNS)
