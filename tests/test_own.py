@@ -85,7 +85,7 @@ def test_raw_signal_is_run_as_a_library(folder: Path, tmp_path: Path) -> None:
     with edgeseq.load(output) as scorer:
         found = scorer.run({"signal": signal})["logits"]
         with pytest.raises(UsageError, match="takes raw signal, not reads"):
-            scorer.score([])
+            list(scorer.score([]))
     np.testing.assert_allclose(found, signal[:, 4:].mean(axis=1, keepdims=True) @ weight.T + bias, atol=1e-6)
 
 
