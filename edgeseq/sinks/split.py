@@ -61,7 +61,7 @@ class SplitSink:
         file = self._files.get(key)
         if file is None:
             file = self._files[key] = _GzipFile(self._path(*key))
-        file.write(_record(read, self._suffix))
+        file.write(record_of(read, self._suffix))
 
     def flush(self) -> None:
         """Nothing: these files are for later."""
@@ -140,7 +140,7 @@ class _GzipFile:
         return SinkError(f"{self._path}: cannot be written: {error.strerror or error}")
 
 
-def _record(read: Read, suffix: str) -> bytes:
+def record_of(read: Read, suffix: str) -> bytes:
     """The read as a record, with the header line it came with."""
     name = header_line(read)
     if suffix == ".fastq.gz":
