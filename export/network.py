@@ -92,6 +92,8 @@ class Model:
     """Rows of the vocabulary that may occur as ids. 0: what the tokenizer gives."""
     pads_exactly: bool = True
     """Whether padding on the tokenizer's side, under the mask, leaves all other outputs as they are."""
+    shares_batches: bool = True
+    """Whether rows of one length may share a batch: whether a row's outputs do not depend on the others."""
     min_length: int = 1
     """Shortest row (of a signal; a model of letters takes any length)."""
     window: int | None = None

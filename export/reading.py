@@ -48,7 +48,8 @@ def input_section(model: Model, asked: Reading = AS_IT_IS) -> Input:
 
     Windows for token classification overlap and are all of full length, so that every base is seen with some context.
     Others lie side by side. A model whose padding is not exact gets no mixed lengths: rows share a batch only where
-    they are equally long. Raises UsageError where what is asked for cannot be.
+    they are equally long; one whose rows change each other gets one row a batch. Raises UsageError where what is asked
+    for cannot be.
     """
     if model.alphabet == "signal":
         return Input("signal", model.max_length, model.max_length, model.min_length, buckets=(), mixed_lengths=False)
@@ -66,6 +67,8 @@ def input_section(model: Model, asked: Reading = AS_IT_IS) -> Input:
     buckets = [min(tokenizer.token_count(window), model.max_length)]
     while model.pads_exactly and buckets[0] > SHORTEST_BUCKET:
         buckets.insert(0, max(SHORTEST_BUCKET, 1 << ((buckets[0] - 1).bit_length() - 1)))
+    if not model.shares_batches:
+        buckets = []
     return Input(model.alphabet, window, stride, minimum, strand, tuple(buckets), mixed_lengths=model.pads_exactly)
 
 

@@ -21,6 +21,7 @@ from torch import nn
 from export.errors import FamilyError, ParityError
 from export.network import Network, Outputs
 from export.operators.scan import place_scans
+from export.operators.suppression import place_suppressions
 
 OPSET = 18
 PRODUCER = "edgeseq"
@@ -96,6 +97,7 @@ def trace(
     assert program is not None
     model = program.model_proto
     place_scans(model)
+    place_suppressions(model)
     clean(model)
     if strict:
         check(model)

@@ -27,6 +27,7 @@ MODULES = (
     "evo1",
     "evo2",
     "ntv3",
+    "mxdna",
     "native",
 )
 """Modules of this package, each with a ``FAMILY``, in the order in which they are asked; what takes

@@ -17,11 +17,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from export.operators.engine import exporting, node
+from export.operators.placeholder import DOMAIN, exchange
 
 BLOCK = 8
 """Steps in one turn of the graph's scan. Shorter blocks cost more turns, longer ones more padding and memory."""
 _TORCH_BLOCK = 256
-_DOMAIN = "edgeseq"
 _PLACEHOLDER = "SelectiveScan"
 _STEPPED = ("delta", "driven", "inward", "outward")
 
@@ -39,7 +39,7 @@ def selective_scan(
         ways, _, states, channels = rates.shape
         sizes = {"ways": int(ways), "states": int(states), "channels": int(channels)}
         inputs = (delta, driven, inward, outward, rates)
-        return node(_PLACEHOLDER, inputs, delta.shape, delta.dtype, sizes, domain=_DOMAIN)
+        return node(_PLACEHOLDER, inputs, delta.shape, delta.dtype, sizes, domain=DOMAIN)
     state = delta.new_zeros((*delta.shape[1:3], *rates.shape[2:]))
     found = []
     for first in range(0, delta.shape[0], _TORCH_BLOCK):
@@ -56,18 +56,7 @@ def selective_scan(
 
 def place_scans(model: onnx.ModelProto, *, block: int = BLOCK) -> None:
     """Exchanges every placeholder of `selective_scan` in a graph for a ``Scan`` over blocks of steps."""
-    nodes = list(model.graph.node)
-    if not any(each.op_type == _PLACEHOLDER and each.domain == _DOMAIN for each in nodes):
-        return
-    del model.graph.node[:]
-    for each in nodes:
-        if each.op_type == _PLACEHOLDER and each.domain == _DOMAIN:
-            model.graph.node.extend(_Placed(each, block).nodes)
-        else:
-            model.graph.node.append(each)
-    kept = [opset for opset in model.opset_import if opset.domain != _DOMAIN]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
+    exchange(model, _PLACEHOLDER, lambda placeholder: _Placed(placeholder, block).nodes)
 
 
 class _Placed:
