@@ -44,7 +44,8 @@ class Progress:
     duplicates: int = 0
     commits: int = 0
     advanced: float = field(default_factory=time.monotonic)
-    """When rows were last stored, or there was nothing to store."""
+    """When rows were last stored, or files were looked through while there was nothing to score or to store, or an
+    attempt to store failed for want of room alone. It stands still where a thread or the engine hangs."""
     latency: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
     """Seconds from the moment a chunk was read to the moment its rows were on the disk, of the latest chunks."""
     trouble: str = ""
@@ -68,26 +69,49 @@ class Daemon:
         interval: float = 0.25,
         commit: float = COMMIT,
         wait: Callable[[float], None] | None = None,
+        room: Callable[[int], str] | None = None,
     ) -> None:
+        """``room`` is asked before each transaction with the number of its rows: why there is no room, or nothing."""
         self.tallies = Tallies()
         self.progress = Progress()
         self.load = Load(limits or Limits())
         self.files = Files(roots, journal)
         self.listeners: list[Callable[[Sequence[Row]], None]] = []
         self._scorer = scorer
+        self._next: Scorer | None = None
+        self._handover = threading.Lock()
+        self._bundle = scorer.bundle.sha256
         self._journal = journal
+        self._room = room or (lambda _: "")
         self._commit_every = commit
         self._stopping = threading.Event()
         self._intake = Intake(self.files, self.load, wait or self._pause, interval=interval, until_idle=until_idle)
-        self._lots: queue.Queue[Predictions | BaseException | None] = queue.Queue(LOTS)
+        self._lots: queue.Queue[_Lot | BaseException | None] = queue.Queue(LOTS)
 
     def stop(self) -> None:
         """Asks for an orderly end: what was read is scored and stored, nothing more is read."""
         self._stopping.set()
         self._intake.stop.set()
 
+    @property
+    def scorer(self) -> Scorer:
+        """What scores now."""
+        return self._scorer
+
+    def switch(self, scorer: Scorer) -> None:
+        """Has ``scorer`` score from the next chunk on. May be called from any thread; the old scorer is closed once its
+        last chunk is scored. The change has to be in the journal before.
+        """
+        with self._handover:
+            self._next = scorer
+            self._intake.pause()
+
     def run(self) -> None:
-        """Follows and scores. Raises what ended the scoring, if it was an error; rows so far are stored."""
+        """Follows and scores. Raises what ended the scoring, if it was an error; rows so far are stored.
+
+        After `stop`, what cannot be stored for want of room is given up with a JournalError: those reads are scored
+        when the daemon runs again.
+        """
         for group in self._journal.groups():
             self.tallies.add(group.barcode, group.label, group.reason, group.reads, group.bases)
         worker = threading.Thread(target=self._score, name="edgeseq-scoring", daemon=True)
@@ -103,8 +127,8 @@ class Daemon:
                     continue
                 waiting.clear()
                 last = time.monotonic()
-            if not waiting:
-                self.progress.advanced = time.monotonic()
+            if not waiting and not self._intake.tickets:
+                self.progress.advanced = max(self.progress.advanced, self._intake.alive)
         worker.join()
 
     def _pause(self, seconds: float) -> None:
@@ -113,12 +137,24 @@ class Daemon:
     def _score(self) -> None:
         """Runs in a thread of its own: everything between the intake and the lots."""
         try:
-            for predictions in self._scorer.score_batches(self._intake):
-                self._lots.put(predictions)
+            while not self._intake.drained.is_set():
+                self._take_over()
+                bundle = self._scorer.bundle.sha256
+                for predictions in self._scorer.score_batches(self._intake):
+                    self._lots.put(_Lot(predictions, bundle))
         except BaseException as error:  # noqa: BLE001  # raised again by run()
             self._lots.put(error)
         else:
             self._lots.put(None)
+
+    def _take_over(self) -> None:
+        """Puts the next scorer in the place of the present one, if there is one."""
+        with self._handover:
+            scorer, self._next = self._next, None
+            self._intake.resume()
+        if scorer is not None:
+            self._scorer.close()
+            self._scorer = scorer
 
     def _gather(self, waiting: list[tuple[Ticket, Entry]], seconds: float) -> bool:
         """Moves lots to ``waiting`` for so many seconds; whether there are no more to come."""
@@ -137,8 +173,9 @@ class Daemon:
                 return True
             while True:
                 ticket = self._intake.tickets.popleft()
-                mine = ticket.chunk is lot.chunk
-                waiting.append((ticket, _entry(ticket, lot if mine else None)))
+                mine = ticket.chunk is lot.predictions.chunk
+                self._bundle = lot.bundle if mine else self._bundle
+                waiting.append((ticket, _entry(ticket, lot.predictions if mine else None, self._bundle)))
                 if mine:
                     break
         return False
@@ -148,19 +185,22 @@ class Daemon:
         tickets = self._intake.tickets
         while tickets and tickets[0].chunk is None:
             ticket = tickets.popleft()
-            waiting.append((ticket, _entry(ticket, None)))
+            waiting.append((ticket, _entry(ticket, None, self._bundle)))
 
     def _store(self, waiting: Sequence[tuple[Ticket, Entry]]) -> bool:
         """Whether everything that waits is on the disk now. Where there is no room, it is not, for the time being."""
         try:
-            fresh, repeated = self._journal.commit([entry for _, entry in waiting], self._scorer.bundle.sha256)
+            if problem := self._room(sum(len(entry.rows) for _, entry in waiting)):
+                raise JournalError(self._journal.path.parent, problem, full=True)
+            fresh, repeated = self._journal.commit([entry for _, entry in waiting])
         except JournalError as error:
-            if not error.full:
+            if not error.full or self._stopping.is_set():
                 raise
             self.progress.trouble = str(error)
-            self._stopping.wait(RETRY) if not self._stopping.is_set() else time.sleep(RETRY)
+            self.progress.advanced = time.monotonic()
+            self._stopping.wait(RETRY)
             return False
-        now = time.monotonic()
+        now = self.progress.advanced = time.monotonic()
         progress = self.progress
         progress.trouble = ""
         progress.commits += 1
@@ -188,7 +228,14 @@ class Daemon:
             self.tallies.add(*key, count, bases[key])
 
 
-def _entry(ticket: Ticket, predictions: Predictions | None) -> Entry:
+@dataclass(frozen=True, slots=True)
+class _Lot:
+    predictions: Predictions
+    bundle: str
+    """The sha256 of the bundle that made them."""
+
+
+def _entry(ticket: Ticket, predictions: Predictions | None, bundle: str) -> Entry:
     """The rows of a ticket: scored ones from ``predictions``, in order, and skipped ones between them."""
     scored = iter(_columns(predictions) if predictions is not None else [])
     rows = []
@@ -198,7 +245,7 @@ def _entry(ticket: Ticket, predictions: Predictions | None) -> Entry:
         name = _text(barcode)
         place = (*_identity(read), read.record, len(read.sequence))
         rows.append(Row(*place, label, score, candidate, reason, windows, n_fraction, segments, name, ticket.policy))
-    return Entry(ticket.followed.source.id, ticket.gained.offset, ticket.gained.records, rows)
+    return Entry(ticket.followed.source.id, ticket.gained.offset, ticket.gained.records, rows, bundle)
 
 
 def _columns(predictions: Predictions) -> list[tuple[str, float, str, str, int, float, str, str]]:

@@ -36,7 +36,11 @@ class Intake:
     """Yields chunks as files grow, and ``None`` where what was yielded should be scored without waiting for more.
 
     Runs in the reading thread. ``tickets`` has one for each chunk, in the same order, before the chunk is yielded;
-    chunks of which nothing is scored have a ticket only. ``idle_since`` is when there was last anything new.
+    chunks of which nothing is scored have a ticket only. ``idle_since`` is when there was last anything new, ``alive``
+    when the reading thread last showed that it goes on.
+
+    An iteration ends after ``stop``, when all is done, or early after `pause`; after a pause, the next one goes on
+    with the chunk after the last one.
     """
 
     def __init__(
@@ -52,16 +56,34 @@ class Intake:
         self.stop = threading.Event()
         self.drained = threading.Event()
         """Nothing new for as long as ``until_idle`` said, and all files were finished."""
-        self.idle_since = time.monotonic()
+        self.idle_since = self.alive = time.monotonic()
         self._files = files
         self._load = load
         self._wait = wait
         self._interval = interval
         self._until_idle = until_idle
         self._flushed = time.monotonic()
+        self._paused = threading.Event()
+        self._chunks = self._follow()
 
     def __iter__(self) -> Iterator[Chunk | None]:
+        while not self._paused.is_set():
+            try:
+                yield next(self._chunks)
+            except StopIteration:
+                return
+
+    def pause(self) -> None:
+        """Ends the present iteration between two chunks, and the next ones, until `resume`."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        """Lets the next iteration go on."""
+        self._paused.clear()
+
+    def _follow(self) -> Iterator[Chunk | None]:
         while not self.stop.is_set():
+            self.alive = time.monotonic()
             self._files.look()
             self._load.update(self._files.age())
             before = self.idle_since
@@ -108,7 +130,7 @@ class Intake:
         yield None
 
     def _send(self, followed: Followed, gained: Gained) -> Iterator[Chunk | None]:
-        now = time.monotonic()
+        now = self.alive = time.monotonic()
         self._load.update(
             max(self._load.waited, followed.age(now)) if followed.waiting_since else self._load.waited, now
         )

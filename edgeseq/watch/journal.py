@@ -7,9 +7,10 @@ known by its run, its id and the part of it (of a split read), so a copy of a fi
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ CREATE TABLE events (
     number INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, text TEXT NOT NULL
 ) STRICT;
 """
+CHANGED = "settings"
+"""The kind of an event that keeps a change of settings."""
+_NOTE = "INSERT INTO events (time, kind, subject, text) VALUES (?, ?, ?, ?)"
 _INSERT = """
 INSERT OR IGNORE INTO reads (run, read_id, part, source, record, length, label, score, candidate, reason, windows,
     n_fraction, segments, barcode, policy, bundle, scored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -120,12 +124,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Rows of one source, and how far the source is used up after them."""
+    """Rows of one source, how far the source is used up after them, and the sha256 of the bundle that scored them."""
 
     source: int
     offset: int
     records: int
     rows: Sequence[Row]
+    bundle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +145,18 @@ class Group:
 
 
 class Journal:
-    """The journal in a folder. One process writes it; any number may read it at the same time."""
+    """The journal in a folder. One process writes it, from any of its threads; any number may read at the same time."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], *, accept: bool = False) -> None:
         """Opens the journal, or begins it with ``settings``.
 
         Raises JournalError where the folder cannot be written, another process holds the journal, or it was begun with
-        other settings: the error names them.
+        other settings: the error names them. With ``accept``, other settings are taken over instead, and the change is
+        kept among the events.
         """
         self.path = folder / NAME
+        self._accept = accept
+        self._lock = threading.RLock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -182,7 +190,7 @@ class Journal:
             statement, (source.root, source.relative, source.head, source.fingerprint, source.problem, source.id)
         )
 
-    def commit(self, entries: Sequence[Entry], bundle: str) -> tuple[list[Row], int]:
+    def commit(self, entries: Sequence[Entry]) -> tuple[list[Row], int]:
         """Stores rows and offsets together; what is stored is on the disk.
 
         Gives the rows that were new, and the number of those that another file had brought before. Raises JournalError,
@@ -191,13 +199,12 @@ class Journal:
         now = time.time()
         fresh: list[Row] = []
         repeated = 0
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             for entry in entries:
                 copies = 0
                 for row in entry.rows:
                     place = (row.run, row.read_id, row.part, entry.source)
-                    if self._db.execute(_INSERT, (*place, *astuple(row)[3:], bundle, now)).rowcount:
+                    if self._db.execute(_INSERT, (*place, *astuple(row)[3:], entry.bundle, now)).rowcount:
                         fresh.append(row)
                     elif not self._same_place(row, entry.source):
                         copies += 1
@@ -206,23 +213,36 @@ class Journal:
                     (entry.offset, entry.records, copies, entry.source),
                 )
                 repeated += copies
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back()
-            raise _error(self.path, error) from error
         return fresh, repeated
+
+    def change(self, settings: Mapping[str, str]) -> None:
+        """Takes over other settings, and keeps among the events what they were. Raises JournalError."""
+        with self._transaction():
+            found = dict(self._db.execute("SELECT key, value FROM settings"))
+            for key, value in sorted(settings.items()):
+                before = found.get(key, "not set")
+                if value == before:
+                    continue
+                self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
+                self._db.execute(_NOTE, (time.time(), CHANGED, key, f"was {before}, is {value}"))
+
+    def prune(self, kept: int) -> int:
+        """Forgets all but the latest ``kept`` events, and how many; results and changes of settings always stay."""
+        with self._transaction():
+            oldest = self._db.execute("SELECT max(number) - ? FROM events", (kept,)).fetchone()[0] or 0
+            statement = "DELETE FROM events WHERE number <= ? AND kind != ?"
+            return self._db.execute(statement, (oldest, CHANGED)).rowcount
 
     def note(self, kind: str, subject: str, text: str) -> None:
         """Keeps something that happened. Raises JournalError."""
-        self._write(
-            "INSERT INTO events (time, kind, subject, text) VALUES (?, ?, ?, ?)", (time.time(), kind, subject, text)
-        )
+        self._write(_NOTE, (time.time(), kind, subject, text))
 
     def close(self) -> None:
         """Closes the file."""
-        with suppress(sqlite3.Error):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._db.close()
+        with self._lock:
+            with suppress(sqlite3.Error):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.close()
 
     def _begin(self, settings: Mapping[str, str]) -> None:
         wanted = {"format": FORMAT, **settings}
@@ -239,7 +259,9 @@ class Journal:
             self._roll_back()
             raise
         others = [key for key in sorted(wanted.keys() | found.keys()) if wanted.get(key) != found.get(key)]
-        if others:
+        if others and self._accept and "format" not in others:
+            self.change(wanted)
+        elif others:
             self._db.close()
             changes = ", ".join(
                 f"{key} was {found.get(key, 'not set')}, is {wanted.get(key, 'not set')}" for key in others
@@ -247,7 +269,8 @@ class Journal:
             raise JournalError(
                 self.path,
                 f"was begun with other settings: {changes}",
-                remedy="go on with the same settings, choose another output folder, or fork with --fork",
+                remedy="go on with the same settings, choose another output folder, fork with --fork, or take the "
+                "change over with --switch",
             )
 
     def _same_place(self, row: Row, source: int) -> bool:
@@ -261,14 +284,23 @@ class Journal:
         return bool(found and found[0])
 
     def _write(self, statement: str, values: tuple[object, ...]) -> int:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            number = self._db.execute(statement, values).lastrowid
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back()
-            raise _error(self.path, error) from error
-        return int(number or 0)
+        with self._transaction():
+            return int(self._db.execute(statement, values).lastrowid or 0)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, one thread at a time. Raises JournalError."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back()
+                raise _error(self.path, error) from error
+            except BaseException:
+                self._roll_back()
+                raise
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
