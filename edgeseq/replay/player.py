@@ -56,6 +56,7 @@ class Player:
     written: Written = field(default_factory=Written)
     pause: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    file: Callable[[Path, Style], GrowingFile] = GrowingFile
     _open: dict[str, _Open] = field(default_factory=dict)
     _flushed: float = 0.0
 
@@ -113,7 +114,7 @@ class Player:
     def _begin(self, due: Due, number: int) -> GrowingFile:
         kind = "fastq" if due.record.startswith(b"@") else "fasta"
         suffix = kind if self.manner.style == "plain" else f"{kind}.gz"
-        return GrowingFile(self.folder / f"{due.stem}_{number}.{suffix}", self.manner.style)
+        return self.file(self.folder / f"{due.stem}_{number}.{suffix}", self.manner.style)
 
 
 def copy_sentinels(folders: Sequence[Path], target: Path) -> int:
