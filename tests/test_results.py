@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sequencer import Job, names, records, run_folder
 
+from edgeseq import open_reads
+
 if TYPE_CHECKING:
     from conftest import RunEdgeseq
 
@@ -77,3 +79,26 @@ def test_a_folder_without_a_journal_is_named(tmp_path: Path, run_edgeseq: RunEdg
     ended = run_edgeseq("results", tmp_path)
     assert ended.code == 1
     assert "there is no journal; name the output folder of edgeseq watch" in ended.err
+
+
+def test_the_reads_of_each_class_in_a_file(watched: Path, tmp_path: Path, run_edgeseq: RunEdgeseq) -> None:
+    called = {row[0]: row[3] for row in (line.split("\t") for line in run_edgeseq("results", watched).out.splitlines())}
+    ended = run_edgeseq("results", watched, "--split", tmp_path / "split")
+    assert (ended.code, "90 reads in" in ended.err) == (0, True), ended.err
+    found = {
+        read.id: (path.name.split(".")[0], read.sequence)
+        for path in (tmp_path / "split").glob("*.fastq.gz")
+        for read in open_reads(path)
+    }
+    assert {name: label for name, (label, _) in found.items()} == {name: called[name] for name in names(READS)}
+    sequences = {name: read.split(b"\n")[1] for name, read in zip(names(READS), READS, strict=True)}
+    assert {name: sequence for name, (_, sequence) in found.items()} == sequences
+
+
+def test_files_that_are_gone_are_named(watched: Path, tmp_path: Path, run_edgeseq: RunEdgeseq) -> None:
+    gone = next((tmp_path / "run").rglob("*barcode01*.gz"))
+    gone.unlink()
+    ended = run_edgeseq("results", watched, "--split", tmp_path / "split")
+    assert ended.code == 1
+    assert f"{gone}" in ended.err
+    assert "75 reads in" in ended.err

@@ -199,7 +199,7 @@ def test_a_device_without_space() -> None:
 def test_reads_of_each_class_in_their_own_file(tmp_path: Path) -> None:
     dorado = Read("r2", b"GGG", b"##!", b"st:Z:2024-01-01T00:00:00Z\tch:i:3", "x")
     archive = Read("r3", b"AC", b"II", b"1 length=2", "x")
-    sink = SplitSink(tmp_path / "by_class", TASK)
+    sink = SplitSink(tmp_path / "by_class", TASK.labels)
     sink.write(Predictions.of([prediction(read("r1"))]))
     sink.write(Predictions.of([prediction(dorado)]))
     sink.write(Predictions.of([prediction(archive, label="b")]))
@@ -217,7 +217,7 @@ def test_reads_of_each_class_in_their_own_file(tmp_path: Path) -> None:
 
 
 def test_split_files_can_be_read_again(tmp_path: Path) -> None:
-    sink = SplitSink(tmp_path, TASK)
+    sink = SplitSink(tmp_path, TASK.labels)
     reads = [Read(f"r{number}", b"ACGTN" * (number % 500 + 1), b"5" * 5 * (number % 500 + 1)) for number in range(3000)]
     for one in reads:
         sink.write(Predictions.of([prediction(one)]))
@@ -229,29 +229,29 @@ def test_split_files_can_be_read_again(tmp_path: Path) -> None:
 
 
 def test_an_abandoned_split_leaves_no_reads(tmp_path: Path) -> None:
-    sink = SplitSink(tmp_path / "by_class", TASK)
+    sink = SplitSink(tmp_path / "by_class", TASK.labels)
     sink.write(Predictions.of([prediction(read())]))
     sink.abandon(keep=True)
     assert [path.name for path in (tmp_path / "by_class").iterdir()] == [".edgeseq-output"]
 
 
 def test_a_split_never_mixes_with_an_earlier_one(tmp_path: Path) -> None:
-    sink = SplitSink(tmp_path, TASK)
+    sink = SplitSink(tmp_path, TASK.labels)
     sink.write(Predictions.of([prediction(read(), label="b")]))
     sink.commit()
     with pytest.raises(UsageError, match=r"b\.fastq\.gz exists already"):
-        SplitSink(tmp_path, TASK)
+        SplitSink(tmp_path, TASK.labels)
 
 
 def test_labels_never_leave_the_folder(tmp_path: Path) -> None:
-    sink = SplitSink(tmp_path / "by_class", Task(kind="sequence-classification", labels=("../up", "x/y")))
+    sink = SplitSink(tmp_path / "by_class", ("../up", "x/y"))
     sink.write(Predictions.of([prediction(read(), label="../up")]))
     sink.commit()
     assert sorted(path.name for path in tmp_path.rglob("*.gz")) == ["..%2Fup.fastq.gz"]
 
 
 def test_a_split_on_a_full_disk(tmp_path: Path) -> None:
-    sink = SplitSink(tmp_path, TASK)
+    sink = SplitSink(tmp_path, TASK.labels)
     random = np.random.default_rng(1)
     letters = random.choice(list(b"ACGT"), 20_000).astype(np.uint8).tobytes()
     with a_small_disk():

@@ -126,7 +126,7 @@ def open_sinks(scorer: Scorer, wanted: Wanted, inputs: Sequence[str]) -> list[Si
 
     task = scorer.manifest.task
     kind = wanted.format_for(scorer.manifest)
-    sinks: list[Sink] = [SplitSink(wanted.split, task)] if wanted.split is not None else []
+    sinks: list[Sink] = [SplitSink(wanted.split, task.labels)] if wanted.split is not None else []
     if kind == "bam" and wanted.output is not None:
         from edgeseq.sinks.bam import BamSink
 

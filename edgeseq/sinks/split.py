@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from edgeseq.errors import SinkError, UsageError
 from edgeseq.folder import MARKER
-from edgeseq.manifest import Task
-from edgeseq.prediction import UNCLASSIFIED, Prediction
+from edgeseq.prediction import UNCLASSIFIED
 from edgeseq.predictions import Predictions
 from edgeseq.read import Read
 from edgeseq.sinks.output import PARTIAL
@@ -34,7 +34,7 @@ class SplitSink:
     edgeseq, so that a later run over a folder around it does not take its files for new reads.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], task: Task) -> None:
+    def __init__(self, folder: str | os.PathLike[str], labels: Iterable[str]) -> None:
         """Makes the folder. Raises UsageError where it cannot be made, or holds files that this sink would write."""
         self.folder = Path(folder)
         self._files: dict[tuple[str, str], _GzipFile] = {}
@@ -44,20 +44,20 @@ class SplitSink:
             (self.folder / MARKER).touch()
         except OSError as error:
             raise UsageError(f"{folder}: cannot be used as a folder: {error.strerror}") from error
-        for label in (*task.labels, UNCLASSIFIED):
+        for label in (*labels, UNCLASSIFIED):
             for suffix in (".fastq.gz", ".fasta.gz"):
                 if self._path(label, suffix).exists():
                     raise UsageError(f"{self._path(label, suffix)} exists already; name an empty folder")
 
     def write(self, predictions: Predictions) -> None:
         for prediction in predictions:
-            self._write(prediction)
+            self.put(prediction.read, prediction.decision.label)
 
-    def _write(self, prediction: Prediction) -> None:
-        read = prediction.read
+    def put(self, read: Read, label: str) -> None:
+        """Takes one read that was called ``label``. Raises SinkError."""
         if read.sequence:
             self._suffix = ".fastq.gz" if read.quality else ".fasta.gz"
-        key = (prediction.decision.label, self._suffix)
+        key = (label, self._suffix)
         file = self._files.get(key)
         if file is None:
             file = self._files[key] = _GzipFile(self._path(*key))

@@ -345,6 +345,19 @@ class JournalReader:
         """
         yield from self._db.execute(statement, (*barcodes, *labels))
 
+    def sources(self) -> list[Source]:
+        """All files that were ever followed."""
+        columns = ", ".join(Source.__dataclass_fields__)
+        return [Source(*row) for row in self._db.execute(f"SELECT {columns} FROM sources ORDER BY id")]
+
+    def labels(self) -> list[str]:
+        """What reads were called, each label once."""
+        return [label for (label,) in self._db.execute("SELECT DISTINCT label FROM reads ORDER BY label")]
+
+    def calls(self, source: int) -> dict[int, str]:
+        """The labels of the reads that a source brought first, by the number of their record in it."""
+        return dict(self._db.execute("SELECT record, label FROM reads WHERE source = ?", (source,)))
+
     def events(self, since: int = 0) -> list[tuple[int, float, str, str, str]]:
         """Number, time, kind, subject and text of what happened after event number ``since``."""
         return list(self._db.execute("SELECT * FROM events WHERE number > ? ORDER BY number", (since,)))

@@ -6,14 +6,16 @@ A reader works beside the daemon: what it gives is a snapshot, complete up to on
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from edgeseq.errors import MissingExtraError, SinkError
+from edgeseq.errors import MissingExtraError, ReadError, SinkError
+from edgeseq.reads import open_reads
 from edgeseq.sinks.output import Output
+from edgeseq.sinks.split import SplitSink
 from edgeseq.sinks.tsv import COLUMNS, table_rows
 from edgeseq.watch.journal import JournalReader
 
@@ -70,6 +72,36 @@ def _open(output: Path | None, kind: ResultFormat, *, extra: bool, form: str) ->
             raise SinkError("standard output: parquet needs a file; name one with -o")
         return _Parquet(output)
     return _Tsv(Output(output), extra=extra, form=form) if kind == "tsv" else _Jsonl(Output(output))
+
+
+def split_reads(folder: Path, target: Path, report: Callable[[ReadError], None]) -> int:
+    """Writes the reads of each class to ``target``/LABEL.fastq.gz, from the files they came from; how many.
+
+    The files must still be where they were; what cannot be read any more goes to ``report``. Raises JournalError,
+    SinkError and UsageError; files get their names when all are complete.
+    """
+    reader = JournalReader(folder)
+    sink = SplitSink(target, reader.labels())
+    count = 0
+    try:
+        for source in reader.sources():
+            calls = reader.calls(source.id)
+            if not calls:
+                continue
+            try:
+                for read in open_reads(Path(source.root) / source.relative):
+                    label = calls.pop(read.record, None)
+                    if label is not None:
+                        sink.put(read, label)
+                        count += 1
+            except ReadError as error:
+                if calls:
+                    report(error)
+        sink.commit()
+    finally:
+        sink.abandon()
+        reader.close()
+    return count
 
 
 class _Tsv:
