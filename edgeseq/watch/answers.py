@@ -6,13 +6,13 @@ shared between the classes and the barcodes that are expected (Bonferroni).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from edgeseq.manifest import Task
 from edgeseq.watch.composition import Confusion
-from edgeseq.watch.evidence import Answer, Bounds, Evidence, weigh
-from edgeseq.watch.tallies import Sample, Tallies
+from edgeseq.watch.evidence import Answer, Bounds, Evidence, exceeds, upper, weigh
+from edgeseq.watch.tallies import Tallies
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +44,28 @@ class Crossing:
     evidence: Evidence
 
 
-@dataclass(slots=True)
-class _Latest:
-    reads: int
-    hits: int
-    control: tuple[int, int] | None
-    evidence: Evidence
+_Counts = tuple[int, int, "tuple[int, int] | None"]
+"""Hits and reads, and the same of the control."""
 
 
 @dataclass(slots=True)
 class Answers:
-    """The answers for all samples. What was detected stays detected: that is what the error rate is about."""
+    """The answers for all samples. What was detected stays detected: that is what the error rate is about.
+
+    `update` is cheap, and only tells what crosses; whoever iterates pays for the intervals. One thread may update while
+    another iterates.
+    """
 
     task: Task
     questions: Questions
     confusion: Confusion | None = None
-    _latest: dict[tuple[str, str], _Latest] = field(default_factory=dict)
-    _detected: dict[tuple[str, str], Evidence] = field(default_factory=dict)
-    _order: list[str] = field(default_factory=list)
+    _counts: dict[tuple[str, str], _Counts] = field(default_factory=dict)
+    _detected: dict[tuple[str, str], None] = field(default_factory=dict)
+    _order: dict[str, int] = field(default_factory=dict)
+    _bounds: dict[str, Bounds] = field(default_factory=dict)
+    _ceilings: dict[str, tuple[_Counts, float]] = field(default_factory=dict)
+    """Label → counts of the control, and the share of its reads that may be called so."""
+    _weighed: dict[tuple[str, str], tuple[_Counts, Evidence]] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,11 +74,13 @@ class Answers:
 
     def bounds(self, label: str) -> Bounds:
         """The question for one class in one barcode, error rates shared out."""
-        questions = self.questions
-        share = max(1, len(self.classes)) * max(1, questions.barcodes)
-        background = self.background(label)
-        least = max(questions.least, 2 * background)
-        return Bounds(background, min(0.999, least), questions.alpha / share, questions.beta)
+        if label not in self._bounds:
+            questions = self.questions
+            share = max(1, len(self.classes)) * max(1, questions.barcodes)
+            background = self.background(label)
+            least = max(questions.least, 2 * background)
+            self._bounds[label] = Bounds(background, min(0.999, least), questions.alpha / share, questions.beta)
+        return self._bounds[label]
 
     def background(self, label: str) -> float:
         """The share of reads that are called ``label`` where it is absent, at the upper end of what is known."""
@@ -85,53 +91,58 @@ class Answers:
             return self.confusion.false_rate(label, self.task.background)
         return 0.001
 
-    def restore(self, detected: Mapping[tuple[str, str], None]) -> None:
+    def restore(self, detected: Iterable[tuple[str, str]]) -> None:
         """Takes over what an earlier run of the daemon had detected, so that it is not news again."""
-        nothing = Evidence(Answer.DETECTED, False, 0, 0, 0.0, 1.0, 0.0, 0.0)
-        self._detected.update(dict.fromkeys(detected, nothing))
+        self._detected.update(dict.fromkeys(detected))
 
-    def update(self, tallies: Tallies) -> list[Crossing]:
-        """Asks again where there are new reads, and gives what is detected now for the first time."""
+    def update(self, tallies: Tallies, barcodes: Iterable[str] | None = None) -> list[Crossing]:
+        """Asks again of all barcodes, or of those named, and gives what is detected now for the first time."""
         found = []
         control = tallies.samples.get(self.questions.control) if self.questions.control else None
-        for barcode, sample in tallies:
-            if not self._expected(barcode):
+        for barcode in sorted(tallies.samples if barcodes is None else set(barcodes) & tallies.samples.keys()):
+            if not self.expected(barcode):
                 continue
+            sample = tallies.samples[barcode]
+            is_control = barcode == self.questions.control
             for label in self.classes:
-                evidence = self._ask(barcode, label, sample, control)
-                key = barcode, label
-                detected = evidence.answer is Answer.DETECTED and barcode != self.questions.control
-                if detected and key not in self._detected:
-                    self._detected[key] = evidence
-                    found.append(Crossing(barcode, label, evidence))
-                elif key in self._detected and self._detected[key].reads == 0:
-                    self._detected[key] = evidence
+                compared = (control.labels[label], control.tested) if control is not None and not is_control else None
+                counts = self._counts[barcode, label] = (sample.labels[label], sample.tested, compared)
+                if is_control or (barcode, label) in self._detected or not self._crosses(label, counts):
+                    continue
+                self._detected[barcode, label] = None
+                evidence = weigh(*counts[:2], self.bounds(label), control=compared)
+                found.append(Crossing(barcode, label, replace(evidence, answer=Answer.DETECTED)))
         return found
 
     def __iter__(self) -> Iterator[tuple[str, str, Evidence]]:
         """Barcode, class and evidence, as of the last update; a class once detected says so."""
-        for (barcode, label), latest in sorted(self._latest.items()):
-            evidence = latest.evidence
+        for (barcode, label), counts in sorted(self._counts.copy().items()):
+            known = self._weighed.get((barcode, label))
+            if known is None or known[0] != counts:
+                hits, reads, control = counts
+                known = self._weighed[barcode, label] = counts, weigh(hits, reads, self.bounds(label), control=control)
+            evidence = known[1]
             if (barcode, label) in self._detected and evidence.answer is not Answer.DETECTED:
-                evidence = self._detected[barcode, label]
+                evidence = replace(evidence, answer=Answer.DETECTED, ruled_out=False)
             yield barcode, label, evidence
 
     def untested(self) -> Sequence[str]:
         """Barcodes beyond the number expected: nothing is said of them."""
-        return self._order[self.questions.barcodes :]
+        return [barcode for barcode, place in self._order.copy().items() if place >= self.questions.barcodes]
 
-    def _expected(self, barcode: str) -> bool:
-        if barcode not in self._order:
-            self._order.append(barcode)
-        return barcode in self._order[: self.questions.barcodes]
+    def expected(self, barcode: str) -> bool:
+        """Whether something is said of a barcode: it is among the first so many that were met."""
+        return self._order.setdefault(barcode, len(self._order)) < self.questions.barcodes
 
-    def _ask(self, barcode: str, label: str, sample: Sample, control: Sample | None) -> Evidence:
-        hits, reads = sample.labels[label], sample.tested
-        compared = None
-        if control is not None and barcode != self.questions.control:
-            compared = control.labels[label], control.tested
-        latest = self._latest.get((barcode, label))
-        if latest is None or (latest.reads, latest.hits, latest.control) != (reads, hits, compared):
-            evidence = weigh(hits, reads, self.bounds(label), control=compared)
-            latest = self._latest[barcode, label] = _Latest(reads, hits, compared, evidence)
-        return latest.evidence
+    def _crosses(self, label: str, counts: _Counts) -> bool:
+        """Whether the class is detected: see `edgeseq.watch.evidence.weigh`."""
+        hits, reads, control = counts
+        bounds = self.bounds(label)
+        if not hits:
+            return False
+        if control is None:
+            return exceeds(hits, reads, bounds.background, bounds.alpha)
+        known = self._ceilings.get(label)
+        if known is None or known[0][:2] != control:
+            known = self._ceilings[label] = (*control, None), upper(*control, bounds.alpha / 2)
+        return exceeds(hits, reads, max(bounds.background, known[1]), bounds.alpha / 2)

@@ -94,14 +94,14 @@ def weigh(hits: int, reads: int, bounds: Bounds, *, control: tuple[int, int] | N
     return Evidence(answer, high < bounds.least, hits, reads, low, high, background, strength)
 
 
+def exceeds(hits: int, reads: int, background: float, alpha: float) -> bool:
+    """Whether the interval at level α lies above ``background``: what `lower` tells, without looking for its end."""
+    return hits > background * reads and log_mixture(hits, reads, background) >= -math.log(alpha)
+
+
 def log_mixture(hits: int, reads: int, share: float) -> float:
     """Log M(share); infinite for a share that the data exclude."""
-    a, b = PRIOR
-    misses = reads - hits
-    if (share <= 0 and hits) or (share >= 1 and misses):
-        return math.inf
-    against = (hits * math.log(share) if hits else 0.0) + (misses * math.log1p(-share) if misses else 0.0)
-    return _log_beta(hits + a, misses + b) - _log_beta(a, b) - against
+    return _log_evidence(hits, reads) - _log_likelihood(hits, reads - hits, share)
 
 
 def lower(hits: int, reads: int, alpha: float) -> float:
@@ -120,14 +120,26 @@ def upper(hits: int, reads: int, alpha: float) -> float:
 
 def _crossing(hits: int, reads: int, alpha: float, outside: float, inside: float) -> float:
     """Where M falls to 1/α between a share outside of the interval and one inside; on its outer side."""
-    limit = -math.log(alpha)
+    misses, limit = reads - hits, _log_evidence(hits, reads) + math.log(alpha)
     for _ in range(_STEPS):
         middle = (outside + inside) / 2
-        if log_mixture(hits, reads, middle) >= limit:
+        if _log_likelihood(hits, misses, middle) <= limit:
             outside = middle
         else:
             inside = middle
     return outside
+
+
+def _log_evidence(hits: int, reads: int) -> float:
+    """The part of log M that does not depend on the share."""
+    a, b = PRIOR
+    return _log_beta(hits + a, reads - hits + b) - _log_beta(a, b)
+
+
+def _log_likelihood(hits: int, misses: int, share: float) -> float:
+    if (share <= 0 and hits) or (share >= 1 and misses):
+        return -math.inf
+    return (hits * math.log(share) if hits else 0.0) + (misses * math.log1p(-share) if misses else 0.0)
 
 
 def _log_beta(a: float, b: float) -> float:
