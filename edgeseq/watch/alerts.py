@@ -21,14 +21,13 @@ from edgeseq.watch.channels.command import Command
 from edgeseq.watch.channels.log import Log
 from edgeseq.watch.channels.mqtt import Mqtt
 from edgeseq.watch.channels.webhook import Webhook
-from edgeseq.watch.detection import DETECTED, Detection
-from edgeseq.watch.journal import Journal, JournalError, JournalReader
+from edgeseq.watch.detection import Detection
+from edgeseq.watch.journal import DETECTED, SENT, Journal, JournalError, JournalReader
 
 __all__ = ["AlertSettings", "Alerts", "ChannelState", "Command", "Mqtt", "Webhook"]
 
-SENT, FAILED = "alert sent", "alert failed"
-"""Kinds of events. The subject of the first is barcode, label and channel, with tabs between them; of the second, the
-channel."""
+FAILED = "alert failed"
+"""The kind of an event whose subject is the channel; of `SENT` it is barcode, label and channel, with tabs between."""
 QUEUE = 10_000
 """Detections that may wait for a channel. Further ones stay in the journal, and are told after the next start."""
 BACKOFF = (2.0, 300.0)

@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeseq.watch.answers import Crossing
-
-DETECTED = "detected"
-"""The kind of the journal's events that hold detections; their subject is barcode, tab, label."""
+from edgeseq.watch.journal import DETECTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,8 +70,8 @@ class Files:
         """Folder → why it could not be listed, at the last look."""
 
     def __iter__(self) -> Iterator[Followed]:
-        """The files that are there, in the order in which they were found."""
-        return iter([one for one in self._active.values() if one.present])
+        """The files that are there, in the order in which they were found. Any thread may ask."""
+        return iter([one for one in list(self._active.values()) if one.present])
 
     @property
     def backlog(self) -> int:

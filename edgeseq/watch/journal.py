@@ -65,6 +65,10 @@ CREATE TABLE events (
 """
 CHANGED = "settings"
 """The kind of an event that keeps a change of settings."""
+DETECTED, SENT = "detected", "alert sent"
+"""The kinds of events that keep what was detected, once for each barcode and class, and who was told of it."""
+LASTING = (CHANGED, DETECTED, SENT)
+"""Kinds of events that are never forgotten; there is an end to how many they can be."""
 _NOTE = "INSERT INTO events (time, kind, subject, text) VALUES (?, ?, ?, ?)"
 _INSERT = """
 INSERT OR IGNORE INTO reads (run, read_id, part, source, record, length, label, score, candidate, reason, windows,
@@ -142,6 +146,10 @@ class Group:
     reason: str
     reads: int
     bases: int
+    step: int = 0
+    """Which stretch of time they were scored in, where that was asked."""
+    first: int = 0
+    """The number of the first of them, where stretches of time were asked."""
 
 
 class Journal:
@@ -227,11 +235,11 @@ class Journal:
                 self._db.execute(_NOTE, (time.time(), CHANGED, key, f"was {before}, is {value}"))
 
     def prune(self, kept: int) -> int:
-        """Forgets all but the latest ``kept`` events, and how many; results and changes of settings always stay."""
+        """Forgets all but the latest ``kept`` events, and how many; results and `LASTING` events always stay."""
         with self._transaction():
             oldest = self._db.execute("SELECT max(number) - ? FROM events", (kept,)).fetchone()[0] or 0
-            statement = "DELETE FROM events WHERE number <= ? AND kind != ?"
-            return self._db.execute(statement, (oldest, CHANGED)).rowcount
+            statement = f"DELETE FROM events WHERE number <= ? AND kind NOT IN ({', '.join('?' * len(LASTING))})"
+            return self._db.execute(statement, (oldest, *LASTING)).rowcount
 
     def note(self, kind: str, subject: str, text: str) -> None:
         """Keeps something that happened. Raises JournalError."""
@@ -344,6 +352,20 @@ class JournalReader:
             {"WHERE" if tests else ""} {" AND ".join(tests)} ORDER BY number
         """
         yield from self._db.execute(statement, (*barcodes, *labels))
+
+    def span(self) -> tuple[float, float] | None:
+        """When the first and the last read were scored, seconds since 1970; None where there is none."""
+        ends = [f"SELECT scored FROM reads WHERE number = (SELECT {end}(number) FROM reads)" for end in ("min", "max")]
+        times = [when for (when,) in self._db.execute(" UNION ALL ".join(ends))]
+        return (min(times), max(times)) if times else None
+
+    def timeline(self, start: float, seconds: float) -> list[Group]:
+        """Counts by barcode, label and reason, for each stretch of so many seconds from ``start`` on."""
+        statement = """
+            SELECT barcode, label, reason, count(*), sum(length), CAST((scored - ?) / ? AS INTEGER) AS step, min(number)
+            FROM reads GROUP BY step, barcode, label, reason
+        """
+        return [Group(*row) for row in self._db.execute(statement, (start, seconds))]
 
     def sources(self) -> list[Source]:
         """All files that were ever followed."""

@@ -7,9 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from edgeseq.prediction import UNCLASSIFIED
+from edgeseq.watch.load import SKIPPED
 
 NO_BARCODE = "unclassified"
 """Where reads without a barcode are counted, as basecallers name the folder."""
+
+UNTESTED = ("short", "empty", "n", SKIPPED)
+"""Reasons of reads that the model never saw: they say nothing about what is in a sample."""
 
 
 @dataclass(slots=True)
@@ -23,8 +27,8 @@ class Sample:
 
     @property
     def tested(self) -> int:
-        """Reads that could have been called: neither too short, nor empty, nor full of N."""
-        return self.reads - sum(self.reasons[reason] for reason in ("short", "empty", "n"))
+        """Reads that could have been called: neither too short, nor empty, nor full of N, nor skipped."""
+        return self.reads - sum(self.reasons[reason] for reason in UNTESTED)
 
 
 class Tallies:
