@@ -9,8 +9,9 @@ from pathlib import Path
 
 EXTRAS = {"tokenizers", "starlette", "uvicorn", "prometheus_client", "paho", "pyarrow"}
 """What comes with the extras."""
-RUNTIME = {"edgeseq", "numpy", "onnxruntime", "isal", "pysam", "watchfiles", "rich", "click"}
-"""What the wheel depends on."""
+RUNTIME = {"edgeseq", "numpy", "onnxruntime", "isal", "pysam", "watchfiles", "rich", "click", "tomli"}
+"""What the wheel depends on; tomli only where Python is older than its own reader of TOML."""
+STANDARD = sys.stdlib_module_names | {"tomllib"}
 
 
 def sources(folder: Path) -> list[Path]:
@@ -40,7 +41,13 @@ def calls(path: Path) -> Iterator[str]:
 
 def test_the_runtime_imports_only_what_the_wheel_depends_on(repository: Path) -> None:
     for path in sources(repository / "edgeseq"):
-        strange = imports(path) - RUNTIME - EXTRAS - sys.stdlib_module_names
+        strange = imports(path) - RUNTIME - EXTRAS - STANDARD
+        assert not strange, f"{path} imports {strange}"
+
+
+def test_workstation_tools_import_the_parts_below_them_alone(repository: Path) -> None:
+    for path in sources(repository / "devices"):
+        strange = imports(path) - {"devices", "edgeseq", "click"} - STANDARD
         assert not strange, f"{path} imports {strange}"
 
 

@@ -1,0 +1,79 @@
+"""Room on the disk: what the daemon may use of it, and whether there is any left.
+
+Results are never deleted. Where there is no room, the daemon says so, waits, and goes on once there is some; the files
+of the sequencer are its buffer.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ROW = 1024
+"""Bytes for which each row is taken: 300 to 400 in the journal, its indices included, and as many in its log."""
+SPARE = 1 << 20
+"""Bytes for what else a transaction may need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Bounds on the use of the disk."""
+
+    max_bytes: int | None = None
+    """The most that the output folder may hold; nothing bounds it where this is absent."""
+    min_free: int = 200_000_000
+    """Bytes that are left to others on the file system of the output folder."""
+    events: int = 10_000
+    """Events that the journal keeps besides detections and changes of settings; older ones are forgotten."""
+
+
+@dataclass(slots=True)
+class Room:
+    """The room in the output folder. ``disk`` may be set anew at any time."""
+
+    folder: Path
+    disk: Disk
+
+    def problem(self, rows: int) -> str:
+        """Why so many rows more cannot be stored; nothing if they can."""
+        need = rows * ROW + SPARE
+        if self.disk.max_bytes is not None and (used := self.used()) + need > self.disk.max_bytes:
+            return (
+                f"holds {_size(used)} of the {_size(self.disk.max_bytes)} that disk.max_bytes allows; raise that and "
+                "reload, or go on in another output folder; nothing is lost meanwhile"
+            )
+        try:
+            free = self.free()
+        except OSError as error:
+            return f"cannot be looked at: {error.strerror or error}; scoring goes on once it is back"
+        if free - need < self.disk.min_free:
+            return (
+                f"the file system has {_size(free)} left, and disk.min_free keeps {_size(self.disk.min_free)} for "
+                "others; make room on the disk; scoring goes on by itself"
+            )
+        return ""
+
+    def used(self) -> int:
+        """Bytes of all files below the folder."""
+        total = 0
+        for root, _, names in os.walk(self.folder):
+            for name in names:
+                try:
+                    total += os.lstat(os.path.join(root, name)).st_size  # noqa: PTH118  # once for each transaction
+                except OSError:
+                    continue
+        return total
+
+    def free(self) -> int:
+        """Bytes that this process may still write on the file system."""
+        status = os.statvfs(self.folder)
+        return status.f_bavail * status.f_frsize
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
