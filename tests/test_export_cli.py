@@ -163,7 +163,6 @@ def test_what_is_refused_is_named_and_nothing_is_written(checkpoint: Path, tmp_p
 def test_what_was_asked_for_and_cannot_be(checkpoint: Path, tmp_path: Path) -> None:
     asked: dict[str, tuple[tuple[object, ...], str]] = {
         "task": (("--task", "sequence-classification"), "tensor lm_head.bias is not expected"),
-        "length": (("--max-length", 100_000_000), "100000000"),
         "outputs": (("--outputs", "attentions"), "attentions: the model has no such output; it has"),
         "option": (("--option", "fp8=dequantize"), "fp8"),
         "not an option": (("--option", "fp8"), "fp8: an option is written KEY=VALUE"),
