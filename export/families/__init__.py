@@ -12,6 +12,7 @@ from typing import Protocol
 from edgeseq.manifest import TaskKind
 from export.checkpoint import Checkpoint
 from export.errors import FamilyError
+from export.families.unread import refuse_unread
 from export.network import Model, Request
 
 MODULES = (
@@ -83,10 +84,11 @@ def families() -> list[Family]:
 
 
 def find(checkpoint: Checkpoint) -> Family:
-    """The family of a checkpoint. Raises `FamilyError` where no family recognises it."""
+    """The family of a checkpoint. Raises `FamilyError` where no family recognises it, and for a model of `unread`."""
     for family in families():
         if family.recognises(checkpoint):
             return family
+    refuse_unread(checkpoint)
     known = ", ".join(family.name for family in families())
     kind = checkpoint.config.get("model_type") or checkpoint.architecture or "unknown"
     raise FamilyError(

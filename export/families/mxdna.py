@@ -203,6 +203,7 @@ def _layout(task: TaskKind) -> Layout:
             (r"task_head\.out_proj\.(.+)", r"head.classifier.\1"),
         ),
         unused=unused,
+        published=((r"conversion\.(gate|input_layernorm)\.(.+)", r"model.conversion_layer.\1.\2"),),
     )
 
 
