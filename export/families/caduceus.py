@@ -22,6 +22,8 @@ from export.tasks import labels_of, output_names, task_of
 from export.tokenizer import tokenizer_spec
 from export.weights import Layout, load_weights
 
+NAME = "Caduceus"
+"""What users call the family, and what the configuration of a network without a head calls its architecture."""
 LONGEST = 131_072
 """Tokens in a row of the longest published models; nothing in the network ends there."""
 _BACKBONE = r"((?:caduceus\.)?backbone\.)"
@@ -33,7 +35,7 @@ _CONJOINING = ("conjoin", "conjoin_train", "conjoin_test", "conjoin_eval")
 class Caduceus:
     """Reads Caduceus checkpoints."""
 
-    name = "Caduceus"
+    name = NAME
     tokenizer = "single bases"
     tasks: tuple[TaskKind, ...] = ("masked-lm", "causal-lm", "sequence-classification", "regression", "embedding")
     max_length = "131,072 bases"
@@ -44,13 +46,13 @@ class Caduceus:
     }
 
     def recognises(self, checkpoint: Checkpoint) -> bool:
-        named = checkpoint.config.get("model_type") == "caduceus" or checkpoint.architecture.startswith("Caduceus")
+        named = checkpoint.config.get("model_type") == "caduceus" or checkpoint.architecture.startswith(NAME)
         return named and any(name.endswith("mamba_fwd.A_log") for name in checkpoint.tensors)
 
     def read(self, checkpoint: Checkpoint, request: Request) -> Model:
         settings = Settings(checkpoint.config, checkpoint.config_file)
         shape = _shape(checkpoint, settings)
-        task = task_of(checkpoint, request, self.tasks, "masked-lm")
+        task = task_of(checkpoint, request, self.tasks, "embedding" if checkpoint.architecture == NAME else "masked-lm")
         if task == "causal-lm" and shape.both_directions:
             raise FamilyError(checkpoint, "it reads rows in both directions, so it cannot be a causal-lm")
         pooling, notes = _pooling(checkpoint, request)
@@ -175,19 +177,21 @@ def _check_complement(complement: torch.Tensor, checkpoint: Checkpoint) -> None:
 
 
 def _layout(shape: CaduceusShape, head: CaduceusHead, words: bool) -> Layout:
+    """PS holds its parts inside wrappers, and its norms too where they are not fused: names tell what was trained, so
+    that a configuration which says something else is refused."""
     embedding = "word_embeddings.embedding" if shape.both_strands else "word_embeddings"
-    aliases = [
-        (rf"{_BACKBONE}layers\.(\d+)\.norm\.submodule\.(.+)", r"\1layers.\2.norm.\3"),
-        (rf"{_BACKBONE}norm_f\.submodule\.(.+)", r"\1norm_f.\2"),
-        (r"lm_head\.complement_map", "caduceus.backbone.embeddings.word_embeddings.complement_map"),
-    ]
+    mixer = r"mixer\.submodule" if shape.both_strands else "mixer"
+    norm = r"\.submodule" if shape.both_strands and not shape.swaps else ""
+    aliases = []
+    if shape.both_strands:
+        aliases.append((r"lm_head\.complement_map", "caduceus.backbone.embeddings.word_embeddings.complement_map"))
     if not words:
         aliases.append((r"lm_head\.(?:lm_head\.)?weight", f"caduceus.backbone.embeddings.{embedding}.weight"))
     if shape.tied_directions:
         aliases.append(
             (
-                rf"{_BACKBONE}layers\.(\d+)\.mixer\.(submodule\.)?mamba_rev\.(in_proj|out_proj)\.(weight|bias)",
-                r"\1layers.\2.mixer.\g<3>mamba_fwd.\4.\5",
+                rf"{_BACKBONE}layers\.(\d+)\.({mixer})\.mamba_rev\.(in_proj|out_proj)\.(weight|bias)",
+                r"\1layers.\2.\3.mamba_fwd.\4.\5",
             )
         )
     unused = {}
@@ -197,14 +201,18 @@ def _layout(shape: CaduceusShape, head: CaduceusHead, words: bool) -> Layout:
         unused[r"lm_head\.(?:lm_head\.)?weight"] = "head of another task"
     return Layout(
         renames=(
-            (rf"{_BACKBONE}embeddings\.word_embeddings\.(?:embedding\.)?weight", "embedding.weight"),
+            (rf"{_BACKBONE}embeddings\.{re.escape(embedding)}\.weight", "embedding.weight"),
             (rf"{_BACKBONE}embeddings\.word_embeddings\.complement_map", "complement"),
-            (rf"{_BACKBONE}layers\.(\d+)\.mixer\.(?:submodule\.)?(.+)", r"layers.\2.mixer.\3"),
-            (rf"{_BACKBONE}(.+)", r"\2"),
+            (rf"{_BACKBONE}layers\.(\d+)\.{mixer}\.(mamba_.+)", r"layers.\2.mixer.\3"),
+            (rf"{_BACKBONE}(layers\.\d+\.norm|norm_f){norm}\.(weight|bias)", r"\2.\3"),
             (r"lm_head\.lm_head\.weight", "lm_head.weight"),
         ),
         aliases=tuple(aliases),
         unused=unused,
+        published=(
+            (r"score\.weight", "score.weight"),
+            (r"lm_head\.weight", "lm_head.lm_head.weight" if shape.both_strands else "lm_head.weight"),
+        ),
         optional={"complement": "complement_map of the configuration"},
     )
 

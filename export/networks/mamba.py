@@ -76,7 +76,7 @@ class Mamba(nn.Module):
         super().__init__()
         self.mamba_fwd = Direction(shape, projects=True)
         self.mamba_rev = Direction(shape, projects=not tied) if both else None
-        self.strategy = strategy
+        self.strategy, self.biased = strategy, shape.bias
         ways = 2 if both else 1
         self.register_buffer("rates", torch.zeros(ways, 1, shape.states, shape.inner), persistent=False)
 
@@ -104,7 +104,8 @@ class Mamba(nn.Module):
         scanned = self._scan(seen)
         found = [y + way.D * c for way, y, c in zip(ways, scanned, seen, strict=True)]
         if len(ways) == 2 and ways[1].out_proj is None and self.strategy == "add":
-            return self._out(0, (found[0] + found[1]) * gates[0])
+            together = self._out(0, (found[0] + found[1]) * gates[0])
+            return together + self._projection(0).bias if self.biased else together
         results = [self._out(at, y * gates[at]) for at, y in enumerate(found)]
         if len(results) == 1:
             return results[0]
@@ -113,10 +114,15 @@ class Mamba(nn.Module):
     def _ways(self) -> list[Direction]:
         return [self.mamba_fwd] if self.mamba_rev is None else [self.mamba_fwd, self.mamba_rev]
 
-    def _out(self, at: int, x: torch.Tensor) -> torch.Tensor:
-        projection = self._ways()[at].out_proj or self.mamba_fwd.out_proj
+    def _projection(self, at: int) -> nn.Linear:
+        """Out of the mixer, from this direction; the second one may share the first one's."""
+        own = self._ways()[at].out_proj
+        projection = self.mamba_fwd.out_proj if own is None else own
         assert projection is not None
-        result: torch.Tensor = projection(x)
+        return projection
+
+    def _out(self, at: int, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self._projection(at)(x)
         return result
 
     def _scan(self, seen: list[torch.Tensor]) -> list[torch.Tensor]:
