@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeseq.watch.channels import Channel, ChannelError, ChannelSettings
@@ -127,10 +127,17 @@ class Alerts:
         """How each channel is doing."""
         return [worker.state for worker in self._workers]
 
-    def close(self, seconds: float = 5.0) -> None:
-        """Tells what was gathered, and ends; what cannot be told in so many seconds is told after the next start."""
+    def told(self) -> list[dict[str, Any]]:
+        """The same for JSON."""
+        return [asdict(state) for state in self.states()]
+
+    def close(self, seconds: float = 5.0, *, tell: bool = True) -> None:
+        """Tells what was gathered, and ends; what cannot be told in so many seconds is told after the next start.
+
+        Without ``tell``, all that was gathered waits until then.
+        """
         for worker in self._workers:
-            worker.stop()
+            worker.stop(tell=tell)
         until = time.monotonic() + seconds
         for worker in self._workers:
             worker.finish(max(0.0, until - time.monotonic()))
@@ -156,6 +163,7 @@ class _Worker:
         self._backoff = backoff
         self._gathered: dict[str, list[Detection]] = {}
         """Label → what is to be told."""
+        self._offered: set[str] = set()
         self._quiet_until: dict[str, float] = {}
         self._unmarked: list[tuple[str, str]] = []
         """Subject and id of what was told but could not be noted yet."""
@@ -180,20 +188,26 @@ class _Worker:
     def offer(self, detections: Sequence[Detection]) -> None:
         with self._changed:
             for detection in detections:
+                if detection.id in self._offered:
+                    continue
                 if self.state.waiting >= QUEUE:
                     self.state.dropped += 1
                     continue
+                self._offered.add(detection.id)
                 self._gathered.setdefault(detection.label, []).append(detection)
                 self.state.waiting += 1
             self._changed.notify()
 
-    def stop(self) -> None:
+    def stop(self, *, tell: bool) -> None:
         with self._changed:
+            if not tell:
+                self._gathered.clear()
             self._stopping = True
             self._changed.notify()
 
     def finish(self, seconds: float) -> None:
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def _run(self) -> None:
         while (due := self._next()) is not None:

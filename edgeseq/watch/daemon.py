@@ -72,6 +72,7 @@ class Daemon:
         room: Callable[[int], str] | None = None,
     ) -> None:
         """``room`` is asked before each transaction with the number of its rows: why there is no room, or nothing."""
+        self.roots = tuple(roots)
         self.tallies = Tallies()
         self.progress = Progress()
         self.load = Load(limits or Limits())
