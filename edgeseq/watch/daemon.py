@@ -99,6 +99,10 @@ class Daemon:
         """What scores now."""
         return self._scorer
 
+    def follow(self, roots: Sequence[str]) -> None:
+        """Follows these folders from now on, which the journal has to know before. May be called from any thread."""
+        self.roots = self.files.roots = tuple(roots)
+
     def switch(self, scorer: Scorer) -> None:
         """Has ``scorer`` score from the next chunk on. May be called from any thread; the old scorer is closed once its
         last chunk is scored. The change has to be in the journal before.

@@ -59,7 +59,8 @@ class Files:
     """All files below some folders. Everything that the journal should know of them goes there."""
 
     def __init__(self, roots: Sequence[str], journal: Journal) -> None:
-        self._roots = tuple(roots)
+        self.roots = tuple(roots)
+        """What is looked through. It may be set anew at any time."""
         self._journal = journal
         self._known: dict[tuple[int, int], list[Source]] = {}
         for source in journal.sources():
@@ -82,7 +83,7 @@ class Files:
         """Brings everything up to date with the file system."""
         self.unlisted.clear()
         seen: dict[tuple[int, int], list[Seen]] = {}
-        for one in scan(self._roots, lambda folder, error: self.unlisted.update({folder: str(error)})):
+        for one in scan(self.roots, lambda folder, error: self.unlisted.update({folder: str(error)})):
             seen.setdefault((one.device, one.inode), []).append(one)
         for key, followed in self._active.items():
             if key not in seen:
