@@ -21,6 +21,7 @@ from edgeseq.bundle import write_bundle
 from edgeseq.manifest import Graph, Manifest, Task, Tensor
 from edgeseq.tokenizers import load_tokenizer
 from export.checkpoint import open_checkpoint
+from export.errors import FamilyError
 from export.families import find
 from export.network import Model, Request
 from export.parity import Compared, compare, feed, run_module
@@ -78,6 +79,9 @@ def convert(
     progress("reading the checkpoint")
     checkpoint = open_checkpoint(source)
     family = find(checkpoint)
+    for unknown in sorted(request.options.keys() - family.options.keys()):
+        known = ", ".join(family.options) or "none"
+        raise FamilyError(f"--option {unknown}", f"no option of {family.name}; it has {known}")
     model = family.read(checkpoint, request)
     model.network.eval()
     provenance = {"checkpoint": {"files": checkpoint.weights.name, "sha256": checkpoint.sha256}, "family": family.name}

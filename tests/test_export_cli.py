@@ -23,6 +23,7 @@ torch = pytest.importorskip("torch")
 
 from export.__main__ import main  # noqa: E402
 
+EMBEDDING = ("--task", "embedding", "--licence", "MIT", "--max-length", "64")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -77,7 +78,7 @@ def as_pickle(folder: Path) -> None:
 @pytest.mark.slow
 def test_a_checkpoint_becomes_a_bundle_the_same_one_each_time(checkpoint: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.edgeseq", tmp_path / "second.edgeseq"
-    code, lines = run(checkpoint, "-o", first, "--task", "embedding", "--licence", "MIT")
+    code, lines = run(checkpoint, "-o", first, *EMBEDDING)
     assert code == 0, lines
     assert lines[:4] == [
         f"{step} …"
@@ -85,7 +86,7 @@ def test_a_checkpoint_becomes_a_bundle_the_same_one_each_time(checkpoint: Path, 
     ]
     assert lines[4].startswith(f"{first}: ESM")
     assert "graph and module differ by at most" in lines[4]
-    code, lines = run(checkpoint, "-o", second, "--task", "embedding", "--licence", "MIT")
+    code, lines = run(checkpoint, "-o", second, *EMBEDDING)
     assert code == 0, lines
     assert first.read_bytes() == second.read_bytes()
     bundle = read_bundle(first)
@@ -164,7 +165,7 @@ def test_what_was_asked_for_and_cannot_be(checkpoint: Path, tmp_path: Path) -> N
     asked: dict[str, tuple[tuple[object, ...], str]] = {
         "task": (("--task", "sequence-classification"), "tensor lm_head.bias is not expected"),
         "outputs": (("--outputs", "attentions"), "attentions: the model has no such output; it has"),
-        "option": (("--option", "fp8=dequantize"), "fp8"),
+        "option": (("--option", "fp8=dequantize"), "--option fp8: no option of ESM"),
         "not an option": (("--option", "fp8"), "fp8: an option is written KEY=VALUE"),
     }
     for options, message in asked.values():

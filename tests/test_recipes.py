@@ -126,9 +126,11 @@ def _likeness(net: torch.nn.Module, rows: np.ndarray) -> tuple[float, float]:
 
     def look(norm: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         assert isinstance(norm, torch.nn.BatchNorm1d)
-        means, trained = inputs[0].mean((0, 2)).numpy(), norm.running_mean
-        ratio = (inputs[0].var((0, 2)) / norm.running_var).sqrt().median()
-        found.append((float(np.corrcoef(means, trained)[0, 1]), float(ratio)))
+        trained, spread = norm.running_mean, norm.running_var
+        assert trained is not None
+        assert spread is not None
+        ratio = (inputs[0].var((0, 2)) / spread).sqrt().median()
+        found.append((float(np.corrcoef(inputs[0].mean((0, 2)), trained)[0, 1]), float(ratio)))
 
     hooks = [one.register_forward_pre_hook(look) for one in net.modules() if isinstance(one, torch.nn.BatchNorm1d)]
     with torch.inference_mode():

@@ -99,7 +99,8 @@ def strands_of(bases: str, reading: Input) -> list[str]:
 def row_means(bases: str, reading: Input, tokenizer: Any, table: NDArray[np.float32]) -> Array:
     """The mean over the tokens of a window, then over its strands."""
     rows = [table[ids_of(text, tokenizer)].astype(np.float64).mean(axis=0) for text in strands_of(bases, reading)]
-    return np.mean(rows, axis=0)
+    found: Array = np.mean(rows, axis=0)
+    return found
 
 
 def log_softmax(row: Array) -> Array:
