@@ -4,12 +4,15 @@
 
 Each family's module gets the shape of a published model (cut in depth where that takes minutes, which changes both
 sides alike) and random weights. Every variant runs in a process of its own, since the idle threads of one engine slow
-the next; the variants take turns, round by round. A row has the median milliseconds of eager, and the ratios eager ÷
-graph and stock ÷ graph: the median over the rounds, and their range. More than 1 means that our graph is faster.
+the next; the variants take turns, round by round. A row has the median milliseconds of eager, and ratios to it or to
+the stock graph: the median over the rounds, and their range. More than 1 means that ours is faster.
 
-eager    the module, `torch.inference_mode`
-graph    what `python -m export` writes, onnxruntime alone
-stock    the module's plain torch form through the same exporter, onnxruntime alone; "–" where that fails
+eager     the module, `torch.inference_mode`; its attention is the fused one of torch
+graph     what `python -m export` writes, onnxruntime alone, one run for the whole batch
+rows      the same graph, given as many rows at a time as `edgeseq` gives a processor
+products  only the time that onnxruntime spends in the graph's matrix products and convolutions, in the same runs as
+          ``rows``: no graph of the same products can beat eager by more than this
+stock     the module's plain torch form through the same exporter, onnxruntime alone; "–" where that fails
 
 On a machine that is busy with something else, ``--threads 1 --clock processor`` compares what each variant costs.
 """
@@ -23,28 +26,31 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.process import ProgramError, measure
 
 BATCHES = (1, 8)
 SECONDS = 1.5
 """How long each process goes on with runs that count."""
+PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv")
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 def timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Median seconds of a run, over as many as fit into `SECONDS` but no fewer than three; two more go before."""
+    """Median seconds of a run, over as many as fit into `SECONDS` but at least one; another goes before."""
     taken: list[float] = []
     began = time.perf_counter()
-    while len(taken) < 5 or (time.perf_counter() - began < SECONDS and len(taken) < 200):
+    while len(taken) < 2 or (time.perf_counter() - began < SECONDS and len(taken) < 200):
         start = clock()
         run()
         taken.append(clock() - start)
-    return statistics.median(taken[2:])
+    return statistics.median(taken[1:])
 
 
 def run_graph(path: Path, ids: Path, threads: int, clock: Callable[[], float]) -> float:
@@ -55,6 +61,48 @@ def run_graph(path: Path, ids: Path, threads: int, clock: Callable[[], float]) -
         inputs = dict(stored)
     session = Session(path.read_bytes(), threads=threads)
     return timed(lambda: session.run(inputs), clock)
+
+
+def run_rows(path: Path, ids: Path, threads: int, clock: Callable[[], float]) -> float:
+    """Seconds of a batch of which the engine gets some rows at a time."""
+    from edgeseq.session import Session
+
+    graph, parts = path.read_bytes(), list(in_parts(path, ids))
+    session = Session(graph, threads=threads)
+    return timed(lambda: [session.run(part) for part in parts], clock)
+
+
+def run_products(path: Path, ids: Path, threads: int, clock: Callable[[], float]) -> float:
+    """Seconds of a batch times the share that `PRODUCTS` have in it, as the engine profiles itself."""
+    import onnxruntime
+
+    parts = list(in_parts(path, ids))
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.enable_mem_pattern = False
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder, "profile"))
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        seconds = timed(lambda: [session.run(None, part) for part in parts], clock)
+        events = json.loads(Path(session.end_profiling()).read_text())
+    spent = {True: 0.0, False: 0.0}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
+            spent[event["args"]["op_name"] in PRODUCTS] += event["dur"]
+    return seconds * spent[True] / (spent[True] + spent[False])
+
+
+def in_parts(path: Path, ids: Path) -> Iterator[dict[str, NDArray[Any]]]:
+    """A batch as `edgeseq` gives it to a processor: some rows at a time."""
+    from edgeseq.scorer import HEAVY_GRAPH, HEAVY_TOKENS, RUN_TOKENS
+
+    with np.load(ids) as stored:
+        inputs = dict(stored)
+    rows, length = next(iter(inputs.values())).shape[:2]
+    step = max(1, (HEAVY_TOKENS if path.stat().st_size > HEAVY_GRAPH else RUN_TOKENS) // length)
+    for start in range(0, rows, step):
+        yield {name: array[start : start + step] for name, array in inputs.items()}
 
 
 def run_eager(family: str, ids: Path, threads: int, clock: Callable[[], float]) -> float:
@@ -106,26 +154,38 @@ def compare(family: str, rounds: int, threads: int, tokens: int, clock: str) -> 
     with tempfile.TemporaryDirectory() as name:
         files = prepare(family, Path(name), tokens)
         for batch in BATCHES:
-            taken: dict[str, list[float]] = {"eager": [], "graph": [], "stock": []}
+            taken: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
             for _ in range(rounds):
                 for variant, seconds in taken.items():
-                    argv = [sys.executable, __file__, "--child", variant, family, str(files.get(variant, ""))]
+                    graph = files.get("stock" if variant == "stock" else "graph")
+                    if graph is None:
+                        continue
+                    argv = [sys.executable, __file__, "--child", variant, family, str(graph)]
                     argv += [str(files[f"batch{batch}"]), str(threads), clock]
-                    if variant == "eager" or variant in files:
-                        try:
-                            seconds.append(json.loads(measure(argv).output))
-                        except ProgramError as error:
-                            print(f"{family}: {variant}: {error}", file=sys.stderr)
-            row = f"{family:<28} {batch:>5} {1e3 * statistics.median(taken['eager']):>9.1f} ms"
-            print(row, ratio(taken["eager"], taken["graph"]), ratio(taken["stock"], taken["graph"]), flush=True)
+                    try:
+                        seconds.append(json.loads(measure(argv).output))
+                    except ProgramError as error:
+                        print(f"{family}: {variant}: {error}", file=sys.stderr)
+            row = f"{family:<20} {batch:>5} {1e3 * statistics.median(taken['eager']):>9.1f} ms"
+            pairs = [ratio(taken["eager"], taken[each]) for each in ("graph", "rows", "products")]
+            print(row, *pairs, ratio(taken["stock"], taken["graph"]), flush=True)
 
 
 def ratio(slower: list[float], faster: list[float]) -> str:
     """Median and range of the ratios, round by round."""
     ratios = sorted(a / b for a, b in zip(slower, faster, strict=False))
     if not ratios:
-        return f"{'–':>20}"
-    return f"{statistics.median(ratios):>6.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})".rjust(20)
+        return f"{'–':>17}"
+    return f"{statistics.median(ratios):>4.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})".rjust(17)
+
+
+VARIANTS: dict[str, Callable[[Path, Path, int, Callable[[], float]], float] | None] = {
+    "eager": None,
+    "graph": run_graph,
+    "rows": run_rows,
+    "products": run_products,
+    "stock": run_graph,
+}
 
 
 def main() -> None:
@@ -134,10 +194,11 @@ def main() -> None:
     if sys.argv[1:2] == ["--child"]:
         variant, family, graph, ids, threads, name = sys.argv[2:]
         clock = CLOCKS[name]
+        run = VARIANTS[variant]
         taken = (
-            run_eager(family, Path(ids), int(threads), clock)
-            if variant == "eager"
-            else run_graph(Path(graph), Path(ids), int(threads), clock)
+            run(Path(graph), Path(ids), int(threads), clock)
+            if run
+            else run_eager(family, Path(ids), int(threads), clock)
         )
         print(json.dumps(taken))
         return
@@ -151,7 +212,8 @@ def main() -> None:
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="What is counted.")
     options = parser.parse_args()
     print(f"{options.tokens} tokens, {options.threads} threads, {options.rounds} rounds, {options.clock} time")
-    print(f"{'family':<28} {'batch':>5} {'eager':>12} {'eager ÷ graph':>20} {'stock ÷ graph':>20}")
+    names = " ".join(f"{name:>17}" for name in ("eager ÷ graph", "eager ÷ rows", "eager ÷ products", "stock ÷ graph"))
+    print(f"{'family':<20} {'batch':>5} {'eager':>12} {names}", flush=True)
     for family in options.family or SHAPES:
         compare(family, options.rounds, options.threads, options.tokens, options.clock)
 
