@@ -14,6 +14,7 @@ from edgeseq.watch.alerts import AlertSettings, Command, Mqtt, Webhook
 from edgeseq.watch.answers import Questions
 from edgeseq.watch.config import Configuration, ConfigurationError, read_configuration
 from edgeseq.watch.load import Limits
+from edgeseq.watch.page.settings import PageSettings
 from edgeseq.watch.room import Disk
 from edgeseq.watch.toml import key_lines
 
@@ -73,6 +74,7 @@ def test_everything() -> None:
             commands=(Command(("/usr/local/bin/beep", "--long")),),
             mqtt=(Mqtt("broker.example", 8883, tls=True),),
         ),
+        page=PageSettings("::1", 9000),
         samples={"barcode01": "Patient 17", "barcode12": "water", "strange name": "…"},
     )
 
@@ -120,6 +122,14 @@ def test_a_secret_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("EDGESEQ_ALERTS_MQTT_0_PASSWORD", "s3cret")
     path = write(tmp_path / "run.toml", BASE + '[[alerts.mqtt]]\nhost = "b"\n')
     assert read_configuration(path).alerts.mqtt[0].password == "s3cret"
+
+
+def test_the_page_reaches_beyond_this_machine_with_a_token_only(tmp_path: Path) -> None:
+    write(tmp_path / "token", "0123456789abcdef").chmod(0o600)
+    path = write(tmp_path / "run.toml", BASE + '[page]\nhost = "0.0.0.0"\ntoken_file = "token"\n')
+    assert read_configuration(path).page == PageSettings("0.0.0.0", 8437, "0123456789abcdef")
+    path.write_text(BASE + '[page]\nhost = "0.0.0.0"\n')
+    assert refused(path).startswith(f"{path}:3: page: 0.0.0.0 can be reached from other machines; set a token")
 
 
 def test_addresses_and_headers_may_lie_in_secret_files(tmp_path: Path) -> None:

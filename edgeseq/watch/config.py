@@ -15,6 +15,7 @@ from edgeseq.errors import UsageError
 from edgeseq.watch.alerts import AlertSettings
 from edgeseq.watch.answers import Questions
 from edgeseq.watch.load import Limits
+from edgeseq.watch.page.settings import PageSettings
 from edgeseq.watch.room import Disk
 from edgeseq.watch.toml import Problem, Rule, TomlReader
 
@@ -47,6 +48,8 @@ class Configuration:
     """What is asked of each barcode."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
     """Who is told."""
+    page: PageSettings | None = None
+    """Where the page is served; there is none where this is absent."""
     samples: Mapping[str, str] = field(default_factory=dict)
     """Barcode → the name of its sample."""
 

@@ -145,7 +145,7 @@ class TomlReader:
         try:
             return kind(**values)
         except (UsageError, ValueError) as error:
-            self.add(where, str(error))
+            self.add(where, *str(error).removeprefix(f"{where}: ").split("; ", 1))
             return None
 
     def _refuse_unknown(self, known: Mapping[str, Field[Any]], table: Mapping[str, Any], where: str) -> None:
@@ -192,19 +192,10 @@ class TomlReader:
 
     def _secret_file(self, path: Path, key: str, name: str) -> Any:
         try:
-            mode = path.stat().st_mode
-            text = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            self.add(key, f"{path} cannot be read: {reason}", "check the path, and who may read it")
-            return MISSING
-        if mode & stat.S_IROTH:
-            self.add(key, f"{path} can be read by everybody on this machine", f"run: chmod o= {path}")
-        elif not text:
-            self.add(key, f"{path} is empty", f"write the {name} into it")
-        else:
-            return _pairs(text) if name == "headers" else text
-        return MISSING
+            text = read_secret(path, name)
+        except UsageError as error:
+            return self._wrong(key, *str(error).split("; ", 1))
+        return _pairs(text) if name == "headers" else text
 
     def _value(self, hint: Any, value: Any, key: str) -> Any:
         """``value`` as the type of a field; MISSING where it is not one."""
@@ -269,6 +260,24 @@ class TomlReader:
     def _wrong(self, key: str, wrong: str, remedy: str = "") -> Any:
         self.add(key, wrong, remedy)
         return MISSING
+
+
+def read_secret(path: Path, name: str) -> str:
+    """The secret in a file, without the white space around it.
+
+    Raises UsageError where it cannot be read, is empty, or can be read by everybody on this machine.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"{path} cannot be read: {reason}; check the path, and who may read it") from error
+    if mode & stat.S_IROTH:
+        raise UsageError(f"{path} can be read by everybody on this machine; run: chmod o= {path}")
+    if not text:
+        raise UsageError(f"{path} is empty; write the {name} into it")
+    return text
 
 
 def key_lines(text: str) -> dict[str, int]:
