@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import RunEdgeseq, Shared
+from conftest import REPOSITORY, RunEdgeseq, Shared
 from pod5_signal import raw_signals
 
 import edgeseq
@@ -21,24 +22,31 @@ from export.weights import Layout, load_weights
 
 SITE = 300
 """Base of the benchmark's sequences at which the site is: the last one of an exon, or the first one of the next."""
-NETS = {
-    "splice80": ("openspliceai", "openspliceai_mane_80nt_rs10.pt"),
-    "splice10k": ("openspliceai", "openspliceai_mane_10000nt_rs10.pt"),
-    "tiara": ("tiara", "tiara_second_nnet_kmer_4.pkl"),
-    "squiggle": ("squigglenet", "squigglenet_a.ckpt"),
+PUBLISHED = {
+    "model_80nt_rs10.pt": "openspliceai_mane_80nt_rs10.pt",
+    "model_10000nt_rs10.pt": "openspliceai_mane_10000nt_rs10.pt",
+    "second_nnet_kmer_4.pkl": "tiara_second_nnet_kmer_4.pkl",
+    "model_B4t2_3000_tot32.ckpt": "squigglenet_a.ckpt",
 }
-SPLICE = ("--tokenizer", "one-hot", "--task", "token-classification", "--labels", "neither,acceptor,donor")
-TIARA = ("--task", "sequence-classification", "--labels", "plastid,unknown,mitochondrion", "--window", "5000")
-SIGNAL = ("--tokenizer", "signal", "--task", "sequence-classification", "--labels", "class 0,class 1")
+"""Weights by the names under which they were published."""
 
 
-def pack(shared: Shared, name: str, folder: Path, *options: str) -> Path:
-    net, weights = NETS[name]
-    output = folder / f"{name}.edgeseq"
-    source = (f"export.nets.{net}:network", "--checkpoint", str(shared / f"data/weights/{weights}"))
-    done = CliRunner().invoke(main, [*source, *options, "-o", str(output)])
+def pack(shared: Shared, monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, **changes: str) -> Path:
+    """The bundle that the command in the docs with ``--name NAME`` makes, run in ``folder``; an option that is changed
+    to nothing is left out."""
+    monkeypatch.chdir(folder)
+    for published, file in PUBLISHED.items():
+        (folder / published).symlink_to(shared / f"data/weights/{file}")
+    text = (REPOSITORY / "docs" / "other-nets.md").read_text().replace("\\\n", " ")
+    (line,) = (line for line in text.splitlines() if f"--name {name} " in line)
+    words = shlex.split(line)
+    assert words[:3] == ["python", "-m", "export"]
+    for option, value in changes.items():
+        at = words.index(f"--{option}")
+        words[at : at + 2] = [f"--{option}", value] if value else []
+    done = CliRunner().invoke(main, words[3:])
     assert done.exit_code == 0, done.output
-    return output
+    return folder / f"{name}.edgeseq"
 
 
 def splice_sites(shared: Shared, task: str, label: str) -> list[str]:
@@ -49,11 +57,11 @@ def splice_sites(shared: Shared, task: str, label: str) -> list[str]:
 
 
 def best_places(run_edgeseq: RunEdgeseq, bundle: Path, sequences: list[str], track: str) -> list[int]:
-    """The base of the highest score of each sequence, from a bedGraph; -1 where none reaches 0.01."""
+    """The base of the highest score of each sequence, from a bedGraph; -1 where all are 0."""
     folder = bundle.parent
     (folder / "r.fa").write_text("".join(f">{at}\n{sequence}\n" for at, sequence in enumerate(sequences)))
     done = run_edgeseq(
-        "score", folder / "r.fa", "-m", bundle, "-o", folder / "r.bedgraph", "--track", track, "--min-score", 0.01
+        "score", folder / "r.fa", "-m", bundle, "-o", folder / "r.bedgraph", "--track", track, "--min-score", 0.0001
     )
     assert done.code == 0, done.err
     best = [(0.0, -1)] * len(sequences)
@@ -65,9 +73,11 @@ def best_places(run_edgeseq: RunEdgeseq, bundle: Path, sequences: list[str], tra
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_splice_sites_are_where_they_are(shared: Shared, run_edgeseq: RunEdgeseq, tmp_path: Path) -> None:
+def test_splice_sites_are_where_they_are(
+    shared: Shared, run_edgeseq: RunEdgeseq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 600 bases, the small net scores the true one highest in 18 of 39 donors and 11 of 36 acceptors."""
-    bundle = pack(shared, "splice80", tmp_path, *SPLICE, "--window", "5000", "--stride", "2500")
+    bundle = pack(shared, monkeypatch, tmp_path, "splice80")
     for task, track, sites, known, found in (
         ("splice_sites_donors", "donor", 39, 28, 18),
         ("splice_sites_acceptors", "acceptor", 36, 20, 11),
@@ -80,16 +90,21 @@ def test_splice_sites_are_where_they_are(shared: Shared, run_edgeseq: RunEdgeseq
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_size_of_10000_bases(shared: Shared, run_edgeseq: RunEdgeseq, tmp_path: Path) -> None:
+def test_the_size_of_10000_bases(
+    shared: Shared, run_edgeseq: RunEdgeseq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same file format at 25 times the reach: it finds more of the first twelve donors than the small net."""
-    bundle = pack(shared, "splice10k", tmp_path, *SPLICE, "--window", "600")
+    bundle = pack(shared, monkeypatch, tmp_path, "splice10k", window="600", stride="")
     places = best_places(run_edgeseq, bundle, splice_sites(shared, "splice_sites_donors", "1")[:12], "donor")
     assert places.count(SITE) >= 4
 
 
 @pytest.mark.slow
-def test_organelles_are_told_apart(shared: Shared, run_edgeseq: RunEdgeseq, tmp_path: Path) -> None:
-    bundle = pack(shared, "tiara", tmp_path, *TIARA)
+def test_organelles_are_told_apart(
+    shared: Shared, run_edgeseq: RunEdgeseq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where all k-mers weigh the same: their weights come in tiara's package."""
+    bundle = pack(shared, monkeypatch, tmp_path, "tiara", argument="")
     for file, label, number in (("plast", "plastid", 10), ("mitochondria", "mitochondrion", 19)):
         done = run_edgeseq("score", shared / f"data/genomes/tiara_{file}_fr.fasta.gz", "-m", bundle)
         rows = [line.split("\t") for line in done.out.splitlines()[1:]]
@@ -98,7 +113,9 @@ def test_organelles_are_told_apart(shared: Shared, run_edgeseq: RunEdgeseq, tmp_
 
 
 @pytest.mark.slow
-def test_signal_looks_inside_as_it_did_in_training(shared: Shared, tmp_path: Path) -> None:
+def test_signal_looks_inside_as_it_did_in_training(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The norms of the net hold mean and spread of every channel in training. Real reads of the same chemistry show
     the same ones, if signal and net are prepared as then; with one scaling instead of two they do not."""
     pytest.importorskip("pyarrow")
@@ -113,7 +130,7 @@ def test_signal_looks_inside_as_it_did_in_training(shared: Shared, tmp_path: Pat
     assert likeness > 0.99
     assert spread == pytest.approx(1, abs=0.05)
     assert _likeness(net, 1.4826 * rows)[1] > 1.2
-    bundle = pack(shared, "squiggle", tmp_path, *SIGNAL, "--window", "3000", "--minimum", "100")
+    bundle = pack(shared, monkeypatch, tmp_path, "squiggle")
     with edgeseq.load(bundle) as scorer, torch.inference_mode():
         logits = scorer.run({"signal": rows})["logits"]
         np.testing.assert_allclose(logits, net(torch.from_numpy(rows)).numpy(), atol=1e-4)
