@@ -404,6 +404,8 @@ def test_the_docs_name_every_column_and_option(run_edgeseq: RunEdgeseq, reposito
         "--split",
         "--early-stop",
         "--min-length",
+        "--min-score",
+        "--track",
         "--threads",
         "--provider",
     ):

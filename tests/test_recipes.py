@@ -57,11 +57,11 @@ def splice_sites(shared: Shared, task: str, label: str) -> list[str]:
 
 
 def best_places(run_edgeseq: RunEdgeseq, bundle: Path, sequences: list[str], track: str) -> list[int]:
-    """The base of the highest score of each sequence, from a bedGraph; -1 where all are 0."""
+    """The base of the highest score of each sequence, from a bedGraph; -1 where none reaches 0.01."""
     folder = bundle.parent
     (folder / "r.fa").write_text("".join(f">{at}\n{sequence}\n" for at, sequence in enumerate(sequences)))
     done = run_edgeseq(
-        "score", folder / "r.fa", "-m", bundle, "-o", folder / "r.bedgraph", "--track", track, "--min-score", 0.0001
+        "score", folder / "r.fa", "-m", bundle, "-o", folder / "r.bedgraph", "--track", track, "--min-score", 0.01
     )
     assert done.code == 0, done.err
     best = [(0.0, -1)] * len(sequences)
@@ -76,11 +76,11 @@ def best_places(run_edgeseq: RunEdgeseq, bundle: Path, sequences: list[str], tra
 def test_splice_sites_are_where_they_are(
     shared: Shared, run_edgeseq: RunEdgeseq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 600 bases, the small net scores the true one highest in 18 of 39 donors and 11 of 36 acceptors."""
+    """Of 600 bases, the small net scores the true one highest in 17 of 39 donors and 10 of 36 acceptors."""
     bundle = pack(shared, monkeypatch, tmp_path, "splice80")
     for task, track, sites, known, found in (
-        ("splice_sites_donors", "donor", 39, 28, 18),
-        ("splice_sites_acceptors", "acceptor", 36, 20, 11),
+        ("splice_sites_donors", "donor", 39, 28, 17),
+        ("splice_sites_acceptors", "acceptor", 36, 20, 10),
     ):
         true = best_places(run_edgeseq, bundle, splice_sites(shared, task, "1"), track)
         assert (len(true), true.count(SITE)) == (sites, found)
