@@ -105,7 +105,8 @@ class TomlReader:
             place = re.search(r"\(at line ([0-9]+)", str(error))
             problem = re.sub(r" \(at .*\)$", "", str(error))
             remedy = "see https://toml.io for how it is written"
-            self.problems.append(Problem("", f"not TOML: {problem}", remedy, int(place[1]) if place else 0))
+            line = int(place[1]) if place else len(text.splitlines())
+            self.problems.append(Problem("", f"not TOML: {problem}", remedy, line))
 
     def read(self, kind: type[Made]) -> Made | None:
         """The whole file as ``kind``; None where anything is wrong with it."""
