@@ -162,7 +162,7 @@ class Reference:
         return self.linear((shares @ value).transpose(0, 1).flatten(1), f"{name}.projection_o")
 
     def feed(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        act = {"silu": functional.silu, "gelu": functional.gelu}[self.config["hidden_act"]]
+        act = functional.gelu if self.config["hidden_act"] == "gelu" else functional.silu
         x = self.norm(x, f"{name}.post_attention_layernorm.norm")
         wide = act(self.linear(x, f"{name}.ffn.ffn.w1")) * self.linear(x, f"{name}.ffn.ffn.w3")
         return self.linear(wide, f"{name}.ffn.ffn.w2")
