@@ -76,6 +76,7 @@ def as_pickle(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_checkpoint_becomes_a_bundle_the_same_one_each_time(checkpoint: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.edgeseq", tmp_path / "second.edgeseq"
     code, lines = run(checkpoint, "-o", first, *EMBEDDING)

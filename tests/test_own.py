@@ -42,6 +42,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_bases_get_what_the_module_gives_them(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "bases.edgeseq"
     options = ("--tokenizer", "one-hot", "--task", "token-classification", "--labels", "x,y,z", "--window", 40)
@@ -64,6 +65,7 @@ def test_bases_get_what_the_module_gives_them(folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_mask_lets_rows_of_several_lengths_share_a_batch(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "mean.edgeseq"
     options = ("--task", "sequence-classification", "--labels", "x,y", "--window", 200, "--pad", 5, "--name", "m")
@@ -75,6 +77,7 @@ def test_a_mask_lets_rows_of_several_lengths_share_a_batch(folder: Path, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_raw_signal_is_run_as_a_library(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "level.edgeseq"
     options = ("--tokenizer", "signal", "--task", "sequence-classification", "--labels", "x,y", "--window", 300)

@@ -100,6 +100,7 @@ def test_the_size_of_10000_bases(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_organelles_are_told_apart(
     shared: Shared, run_edgeseq: RunEdgeseq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_organelles_are_told_apart(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_signal_looks_inside_as_it_did_in_training(
     shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
