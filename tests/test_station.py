@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,7 +151,6 @@ def test_a_bundle_for_another_task_is_refused(tmp_path: Path, config: Path, pane
         ("threads = two\n", "run.toml:5: not TOML: Invalid value"),
         ("untill_idle = 3\n", "run.toml:5: untill_idle: unknown key; did you mean until_idle?"),
         ("until_idle = 3\n", "until_idle: was None, is 3.0; this needs a restart"),
-        ("[page]\nport = 0\n", "page: was off, is 127.0.0.1:0; this needs a restart"),
         ('[questions]\nclasses = ["mpox"]\n', "questions.classes: tiny has no class 'mpox' to ask about; it has a, b"),
         ('provider = "tpu"\n', "tpu"),
     ],
@@ -180,6 +182,41 @@ def test_what_a_reload_takes_over(tmp_path: Path, config: Path) -> None:
         assert reloaded(station, "reloaded") == ("", "")
     with running(config) as station:
         assert station.daemon.progress.reads == 0
+
+
+def ask(address: str, token: str = "") -> int:
+    """The status of an answer of the page."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as answer:
+            status: int = answer.status
+            return status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_the_page_comes_goes_moves_and_takes_another_token(tmp_path: Path, config: Path) -> None:
+    (tmp_path / "token").write_text("0123456789abcdef")
+    (tmp_path / "token").chmod(0o600)
+    with running(config) as station:
+        assert station.page is None
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            configure(tmp_path, f"[page]\nport = {taken.getsockname()[1]}\n")
+            assert "cannot be listened on" in reloaded(station, "reload refused")[1]
+            port = taken.getsockname()[1]
+        assert station.page is None
+        address = f"http://127.0.0.1:{port}/"
+        assert reloaded(station, "reloaded") == ("page", "")
+        assert ask(address) == 200
+        configure(tmp_path, f'[page]\nport = {port}\ntoken_file = "token"\n')
+        reloaded(station, "reloaded")
+        assert (ask(address), ask(address, "0123456789abcdef")) == (401, 200)
+        configure(tmp_path)
+        reloaded(station, "reloaded")
+        assert station.page is None
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            ask(address)
 
 
 def test_events_are_forgotten_but_for_the_latest(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeseq.bundle import read_bundle
 from edgeseq.errors import EdgeseqError, UsageError
@@ -26,6 +27,7 @@ from edgeseq.watch.journal import NAME, Journal, JournalError, JournalReader
 from edgeseq.watch.live import Live
 from edgeseq.watch.log import set_level
 from edgeseq.watch.notify import Heartbeat, Notifier
+from edgeseq.watch.page.settings import PageSettings
 from edgeseq.watch.pidfile import PidFile
 from edgeseq.watch.room import Room
 
@@ -34,6 +36,9 @@ RELOADED, REFUSED = "reloaded", "reload refused"
 PRUNE = 300.0
 """Seconds between two looks at how many events there are."""
 FORKS = "fork-"
+
+if TYPE_CHECKING:
+    from edgeseq.watch.page.server import Page
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +79,7 @@ class Station:
         with self._opened:
             self.live.start()
             self._opened.callback(self.live.close)
+            self._serve()
             heartbeat.start()
             keeper.start()
             self._notifier.ready()
@@ -119,9 +125,15 @@ class Station:
         opened.callback(self._close_scorer)
         alerts = Alerts(wanted.alerts, self._journal, self._about())
         self.live = Live(self.daemon, self._journal, wanted.questions, alerts)
+        self.page = _page(self.live, wanted.page)
+        opened.callback(self._close_page)
 
     def _close_scorer(self) -> None:
         self.daemon.scorer.close()
+
+    def _close_page(self) -> None:
+        if self.page is not None:
+            self.page.close()
 
     def _about(self) -> Mapping[str, str]:
         return {"run": ", ".join(map(str, self.configuration.folders)), "out": str(self.out)}
@@ -158,10 +170,13 @@ class Station:
             scorer = self._next_scorer(old, new, made)
             check_classes(new, (scorer or self.daemon.scorer).manifest)
             alerts = Alerts(new.alerts, self._journal, self._about()) if new.alerts != old.alerts else None
+            page = _page(self.live, new.page) if _place(new) != _place(old) else None
+            made.callback(page.close if page is not None else bool)
             settings = _settings(new, scorer or self.daemon.scorer)
             self._journal.change(settings)
             made.pop_all()
         self.configuration = new
+        self._replace_page(old, page)
         set_level(new.log_level)
         self._room.disk = new.disk
         self.daemon.load.limits = new.limits
@@ -178,6 +193,24 @@ class Station:
         _log.info("configuration reloaded: %s", ", ".join(changed) or "nothing changed")
         with suppress(JournalError):
             self._journal.note(RELOADED, ", ".join(changed), "")
+
+    def _serve(self) -> None:
+        if self.page is not None:
+            self.page.start()
+            _log.info("the page is at %s", self.page.address)
+
+    def _replace_page(self, old: Configuration, page: Page | None) -> None:
+        """Puts ``page`` in the place of the present one, or one with another token at the same address."""
+        new = self.configuration
+        if old.page == new.page:
+            return
+        self._close_page()
+        try:
+            self.page = _page(self.live, new.page) if _place(old) == _place(new) else page
+        except UsageError as error:
+            self.page = None
+            _log.error("%s; there is no page until the next reload", error)
+        self._serve()
 
     def _next_scorer(self, old: Configuration, new: Configuration, made: ExitStack) -> Scorer | None:
         """A tested scorer for the bundle that is configured now; None where it is the one that scores already."""
@@ -252,6 +285,14 @@ def _keys(configuration: Configuration) -> tuple[str, ...]:
     return tuple(configuration.__dataclass_fields__)
 
 
+def _page(live: Live, settings: PageSettings | None) -> Page | None:
+    if settings is None:
+        return None
+    from edgeseq.watch.page.server import Page
+
+    return Page(live, settings)
+
+
 def _place(configuration: Configuration) -> str:
     page = configuration.page
     return "" if page is None else f"{page.host}:{page.port}"
@@ -264,7 +305,5 @@ def _check_fixed(old: Configuration, new: Configuration) -> None:
         wrong.append(f"out: was {old.out}, is {new.out}")
     if old.until_idle != new.until_idle:
         wrong.append(f"until_idle: was {old.until_idle}, is {new.until_idle}")
-    if _place(old) != _place(new):
-        wrong.append(f"page: was {_place(old) or 'off'}, is {_place(new) or 'off'}")
     if wrong:
         raise UsageError("\n".join(f"{one}; this needs a restart" for one in wrong))

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,10 +159,12 @@ def _listening(settings: PageSettings) -> socket.socket:
         family, kind, protocol, _, address = found[0]
         if not settings.token and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
             raise UsageError(f"{where}: {settings.host} is {address[0]}, which other machines can reach; set a token")
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(CONNECTIONS)
+        with ExitStack() as opened:
+            listener = opened.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(CONNECTIONS)
+            opened.pop_all()
     except OSError as error:
         raise UsageError(f"{where} cannot be listened on: {error.strerror or error}; choose another port") from error
     return listener
