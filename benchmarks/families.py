@@ -12,6 +12,7 @@ graph     what `python -m export` writes, onnxruntime alone, one run for the who
 rows      the same graph, given as many rows at a time as `edgeseq` gives a processor
 products  only the time that onnxruntime spends in the graph's matrix products and convolutions, in the same runs as
           ``rows``: no graph of the same products can beat eager by more than this
+library   the same model of the transformers library, PyTorch, as it comes; "–" for families that it does not have
 stock     the module's plain torch form through the same exporter, onnxruntime alone; "–" where that fails
 
 On a machine that is busy with something else, ``--threads 1 --clock processor`` compares what each variant costs.
@@ -119,6 +120,20 @@ def run_eager(family: str, ids: Path, threads: int, clock: Callable[[], float]) 
         return timed(lambda: network(*inputs), clock)
 
 
+def run_library(family: str, ids: Path, threads: int, clock: Callable[[], float]) -> float:
+    """Seconds of a run of the library's module by PyTorch."""
+    import torch
+
+    from benchmarks.peers import peer
+
+    torch.set_num_threads(threads)
+    module = peer(family)
+    with np.load(ids) as stored:
+        inputs = {name: torch.from_numpy(array) for name, array in stored.items()}
+    with torch.inference_mode():
+        return timed(lambda: module(**inputs), clock)
+
+
 def prepare(family: str, folder: Path, tokens: int) -> dict[str, Path]:
     """Files of a family: graph, stock graph (absent where the exporter fails), and the inputs of each batch size."""
     import torch
@@ -151,6 +166,8 @@ def prepare(family: str, folder: Path, tokens: int) -> dict[str, Path]:
 
 def compare(family: str, rounds: int, threads: int, tokens: int, clock: str) -> None:
     """Prints the rows of a family."""
+    from benchmarks.peers import PEERS
+
     with tempfile.TemporaryDirectory() as name:
         files = prepare(family, Path(name), tokens)
         for batch in BATCHES:
@@ -158,7 +175,7 @@ def compare(family: str, rounds: int, threads: int, tokens: int, clock: str) -> 
             for _ in range(rounds):
                 for variant, seconds in taken.items():
                     graph = files.get("stock" if variant == "stock" else "graph")
-                    if graph is None:
+                    if graph is None or (variant == "library" and family not in PEERS):
                         continue
                     argv = [sys.executable, __file__, "--child", variant, family, str(graph)]
                     argv += [str(files[f"batch{batch}"]), str(threads), clock]
@@ -168,7 +185,8 @@ def compare(family: str, rounds: int, threads: int, tokens: int, clock: str) -> 
                         print(f"{family}: {variant}: {error}", file=sys.stderr)
             row = f"{family:<20} {batch:>5} {1e3 * statistics.median(taken['eager']):>9.1f} ms"
             pairs = [ratio(taken["eager"], taken[each]) for each in ("graph", "rows", "products")]
-            print(row, *pairs, ratio(taken["stock"], taken["graph"]), flush=True)
+            pairs += [ratio(taken[each], taken["rows"]) for each in ("library", "stock")]
+            print(row, *pairs, flush=True)
 
 
 def ratio(slower: list[float], faster: list[float]) -> str:
@@ -179,13 +197,13 @@ def ratio(slower: list[float], faster: list[float]) -> str:
     return f"{statistics.median(ratios):>4.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})".rjust(17)
 
 
-VARIANTS: dict[str, Callable[[Path, Path, int, Callable[[], float]], float] | None] = {
-    "eager": None,
+GRAPHS: dict[str, Callable[[Path, Path, int, Callable[[], float]], float]] = {
     "graph": run_graph,
     "rows": run_rows,
     "products": run_products,
-    "stock": run_graph,
+    "stock": run_rows,
 }
+VARIANTS = ("eager", "library", *GRAPHS)
 
 
 def main() -> None:
@@ -194,11 +212,11 @@ def main() -> None:
     if sys.argv[1:2] == ["--child"]:
         variant, family, graph, ids, threads, name = sys.argv[2:]
         clock = CLOCKS[name]
-        run = VARIANTS[variant]
+        modules = {"eager": run_eager, "library": run_library}
         taken = (
-            run(Path(graph), Path(ids), int(threads), clock)
-            if run
-            else run_eager(family, Path(ids), int(threads), clock)
+            modules[variant](family, Path(ids), int(threads), clock)
+            if variant in modules
+            else GRAPHS[variant](Path(graph), Path(ids), int(threads), clock)
         )
         print(json.dumps(taken))
         return
@@ -212,7 +230,10 @@ def main() -> None:
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="What is counted.")
     options = parser.parse_args()
     print(f"{options.tokens} tokens, {options.threads} threads, {options.rounds} rounds, {options.clock} time")
-    names = " ".join(f"{name:>17}" for name in ("eager ÷ graph", "eager ÷ rows", "eager ÷ products", "stock ÷ graph"))
+    names = " ".join(
+        f"{name:>17}"
+        for name in ("eager ÷ graph", "eager ÷ rows", "eager ÷ products", "library ÷ rows", "stock ÷ rows")
+    )
     print(f"{'family':<20} {'batch':>5} {'eager':>12} {names}", flush=True)
     for family in options.family or SHAPES:
         compare(family, options.rounds, options.threads, options.tokens, options.clock)

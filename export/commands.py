@@ -97,6 +97,9 @@ def list_command() -> None:
     if not console.is_terminal:
         console.width = 160
     console.print(table)
+    for family in families():
+        for option, does in family.options.items():
+            console.print(f"  --option {option}=… ({family.name}) {does}", markup=False, highlight=False)
 
 
 def _pair(option: str) -> tuple[str, str]:
