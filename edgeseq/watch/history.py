@@ -13,8 +13,8 @@ from edgeseq.watch.tallies import NO_BARCODE, Tallies
 STRETCHES = 96
 FINEST = 10.0
 """Seconds of a stretch at first."""
-SHOWN = 6
-"""Labels of a barcode that are told apart; the others are added up."""
+SHOWN = 8
+"""Labels that are told apart; the others are added up."""
 REST = "…"
 
 
@@ -62,7 +62,7 @@ class History:
             "start": self.start,
             "seconds": self.seconds,
             "length": self._length,
-            "run": self.table(),
+            "run": _leading(self.table()),
             "barcodes": {barcode: _leading(self.table(barcode)) for barcode in sorted(self._counts)},
         }
 

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from edgeseq.watch.live import Live
+from edgeseq.watch.live import FRESH, WRITE, Live
 
 SLOWER = 10.0
 """Seconds between two states of the history: it is the largest part, and changes the least."""
@@ -25,8 +25,11 @@ class Feed:
         self._history_made = -1e9
 
     def document(self) -> str:
-        """All of it, as JSON that may stand inside a script element."""
-        text = json.dumps(self._live.snapshot(), separators=(",", ":"))
+        """All of it, as JSON that may stand inside a script element.
+
+        It may be as old as the status file: the page comes at once, and the first event brings the present.
+        """
+        text = json.dumps(self._live.snapshot(WRITE + FRESH), separators=(",", ":"))
         return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
     def status(self) -> bytes:

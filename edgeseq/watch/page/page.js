@@ -17,7 +17,7 @@ function make(tag, attributes, ...children) {
   node.append(...children.filter((child) => child != null).map((child) => (child instanceof Node ? child : String(child))));
   return node;
 }
-const show = (id, ...children) => at(id).replaceChildren(...children);
+const show = (id, ...children) => at(id).replaceChildren(...children.filter((child) => child != null));
 const whole = (value) => Math.round(value).toLocaleString("en");
 const short = (value) => (value >= 1e9 ? (value / 1e9).toFixed(2) + " G" : value >= 1e6 ? (value / 1e6).toFixed(2) + " M" : value >= 1e4 ? (value / 1e3).toFixed(1) + " k" : whole(value));
 const rate = (value) => (value >= 100 ? short(value) : value.toFixed(1));
@@ -118,10 +118,10 @@ function choices() {
 function chart() {
   const past = now.history, table = (chosen ? past.barcodes[chosen] : past.run) || {}, labels = inOrder(Object.keys(table));
   if (!labels.length) { show("chart", make("p", { class: "soft" }, "No data yet")); return show("legend"); }
-  const width = 720, height = 190, left = 44, bottom = 20, top = 8, count = Math.max(past.length, 12);
+  const width = Math.max(280, at("chart").clientWidth), height = 190, left = 44, bottom = 20, top = 8, count = Math.max(past.length, 12);
   const sums = Array.from({ length: past.length }, (_, i) => labels.reduce((sum, label) => sum + (table[label][i] || 0), 0));
   const most = Math.max(1, ...sums), step = (width - left) / count, full = height - bottom - top;
-  const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "composition over time" });
+  const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": "composition over time" });
   const base = new Array(past.length).fill(0);
   for (const label of labels) {
     let path = "";
@@ -155,14 +155,15 @@ function shares() {
       make("rect", { x: (100 * part.low) / scale, y: 4.2, width: Math.max(0.3, (100 * (part.high - part.low)) / scale), height: 1.6, fill: "var(--text)" }));
     return make("div", { class: "bar" }, make("span", { class: "dot", dot: colour(part.label) }, part.label), svg, make("span", {}, `${share(part.share)} (${share(part.low)} – ${share(part.high)}) · ${whole(part.called)} called`));
   };
-  const seen = made.shares.filter((part) => part.called > 0), unseen = made.shares.filter((part) => !part.called);
+  const seen = made.shares.filter((part, i) => i < 3 || part.share >= 0.001), few = made.shares.filter((part) => !seen.includes(part));
   const words = made.corrected ? "Shares corrected for what the model mixes up, with their 95 % intervals." : "Shares of the calls with their 95 % intervals; this bundle does not say what it mixes up, so nothing is corrected.";
-  show("shares", make("p", { class: "note" }, words), ...seen.map(row), unseen.length ? make("p", { class: "note" }, `Never called: ${unseen.map((part) => part.label).join(", ")}`) : null);
+  show("shares", make("p", { class: "note" }, words), ...seen.map(row), fold(shares, few, "below 0.1 %", row));
 }
 
 function evidence() {
   const asked = now.questions, limits = new Map(asked.classes.map((one) => [one.label, one]));
-  at("evidence-note").textContent = `A class is detected where its bar reaches the line. With no class there, that happens in ${share(asked.alpha)} of runs at most, over all classes, all of ${asked.barcodes} barcodes and all time; a class that is ${share(asked.least)} of a barcode or more is called absent in ${share(asked.beta)} of cases at most.`;
+  const line = asked.classes.length ? asked.classes[0].threshold.toFixed(1) : "";
+  at("evidence-note").textContent = `A class is detected where its bar has reached the line, at ${line} powers of ten against the background. With no class there, that happens in ${share(asked.alpha)} of runs at most, over all classes, all of ${asked.barcodes} barcodes and all time; a class that is ${share(asked.least)} of a barcode or more is called absent in ${share(asked.beta)} of cases at most.`;
   if (!chosen) {
     const rows = [...now.run.answers].sort((a, b) => (b.answer === "detected") - (a.answer === "detected") || b.hits - a.hits);
     return show("evidence", make("p", { class: "note" }, "The question is asked of each barcode: choose one to see its evidence."), ...rows.map((one) => make("div", { class: "bar" }, make("span", {}, one.label), make("span", { class: one.answer === "detected" ? "found-word" : "" }, one.words), make("span", { class: "soft" }, `${whole(one.hits)} called`))));
@@ -170,18 +171,30 @@ function evidence() {
   const one = now.samples[chosen];
   if (!one || !one.asked) return show("evidence", make("p", { class: "soft" }, `Not asked: more than ${asked.barcodes} barcodes were met.`));
   const row = (part) => {
-    const limit = limits.get(part.label), width = Math.min(100, (50 * part.strength) / limit.threshold);
+    const limit = limits.get(part.label), width = Math.min(100, (50 * part.strength) / limit.threshold), hit = part.answer === "detected";
     const svg = make("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img", "aria-label": `evidence ${part.strength} of ${limit.threshold.toFixed(1)}` },
       make("rect", { x: 0, y: 0, width: 100, height: 10, fill: "var(--wait-back)" }),
-      make("rect", { x: 0, y: 2, width, height: 6, fill: part.answer === "detected" ? "var(--found)" : "var(--c1)" }),
+      make("rect", { x: 0, y: 2, width, height: 6, fill: hit ? "var(--found)" : "var(--c1)" }),
       make("rect", { x: 49.8, y: 0, width: 0.5, height: 10, fill: "var(--text)" }));
-    return make("div", { class: "bar" }, make("span", { class: part.answer === "detected" ? "found-word" : "" }, part.label), svg, make("span", {}, `${part.words} · ${whole(part.hits)} called, background ${share(part.background)} · 10^${part.strength.toFixed(1)} of 10^${limit.threshold.toFixed(1)}`));
+    const strength = part.strength > 0 ? `, evidence ${part.strength > 100 ? "over 100" : part.strength.toFixed(1)}` : "";
+    return make("div", { class: "bar" }, make("span", { class: hit ? "found-word" : "" }, part.label), svg, make("span", {}, `${whole(part.hits)} called, background ${share(part.background)}${strength}`));
   };
-  const rows = [...one.answers].sort((a, b) => (b.answer === "detected") - (a.answer === "detected") || b.strength - a.strength || b.hits - a.hits);
-  const hit = rows.filter((part) => part.hits > 0), none = rows.filter((part) => !part.hits);
-  const folded = none.length ? make("details", { open: evidence.open || false }, make("summary", {}, `${none.length} ${none.length === 1 ? "class was" : "classes were"} never called`), ...none.map(row)) : null;
-  if (folded) folded.addEventListener("toggle", () => { evidence.open = folded.open; });
-  show("evidence", one.control ? make("p", { class: "note" }, "This is the negative control: what is called here raises the background of the other barcodes.") : null, ...hit.map(row), folded);
+  const rows = [...one.answers].sort((a, b) => b.strength - a.strength || b.hits - a.hits);
+  const groups = new Map();
+  for (const part of rows) groups.set(part.words, [...(groups.get(part.words) || []), part]);
+  const parts = [...groups].sort((a, b) => (b[1][0].answer === "detected") - (a[1][0].answer === "detected")).flatMap(([words, members]) => {
+    const hit = members.filter((part) => part.hits > 0), none = members.filter((part) => !part.hits);
+    return [make("h4", { class: members[0].answer === "detected" ? "found-word" : "" }, words[0].toUpperCase() + words.slice(1)), ...hit.map(row), fold(words, none, "never called", row)];
+  });
+  show("evidence", one.control ? make("p", { class: "note" }, "This is the negative control: what is called here raises the background of the other barcodes.") : null, ...parts.filter(Boolean));
+}
+
+const unfolded = new Set();
+function fold(key, members, words, row) {
+  if (!members.length) return null;
+  const folded = make("details", { open: unfolded.has(key) }, make("summary", {}, `${members.length} ${members.length === 1 ? "class" : "classes"} ${words}`), ...members.map(row));
+  folded.addEventListener("toggle", () => (folded.open ? unfolded.add(key) : unfolded.delete(key)));
+  return folded;
 }
 
 function health() {
@@ -232,5 +245,6 @@ source.addEventListener("history", (event) => { now = { ...now, history: JSON.pa
 source.addEventListener("open", () => { connected = true; });
 source.addEventListener("error", () => { connected = false; state(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) render(); });
+window.addEventListener("resize", chart);
 setInterval(state, 1000);
 render();
