@@ -13,6 +13,7 @@ _BY_ENDING: tuple[tuple[str, TaskKind], ...] = (
     ("ForTokenClassification", "token-classification"),
     ("ForMaskedLM", "masked-lm"),
     ("ForCausalLM", "causal-lm"),
+    ("LMHeadModel", "causal-lm"),
     ("Model", "embedding"),
 )
 _LABELLED: tuple[TaskKind, ...] = ("sequence-classification", "token-classification", "regression")

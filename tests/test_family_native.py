@@ -119,3 +119,10 @@ def test_rows_longer_than_the_table_of_positions_are_refused(tmp_path: Path) -> 
     checkpoint = open_checkpoint(write(tmp_path, "bert", "ForMaskedLM", **SIZES))
     with pytest.raises(FamilyError, match=r"rows of 41 tokens were asked for, but the table of positions ends at 40"):
         find(checkpoint).read(checkpoint, Request(max_length=41))
+
+
+def test_a_head_for_the_next_token_is_known_by_either_name(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 9, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 40, "pad_token_id": 0}
+    checkpoint = open_checkpoint(write(tmp_path, "gpt2", "ForCausalLM", bos_token_id=2, eos_token_id=3, **sizes))
+    assert checkpoint.architecture == "GPT2LMHeadModel"
+    assert find(checkpoint).read(checkpoint, Request()).task == "causal-lm"
