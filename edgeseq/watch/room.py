@@ -39,19 +39,18 @@ class Room:
         """Why so many rows more cannot be stored; nothing if they can."""
         need = rows * ROW + SPARE
         if self.disk.max_bytes is not None and (used := self.used()) + need > self.disk.max_bytes:
+            allowed = f"the {readable(self.disk.max_bytes)} that disk.max_bytes allows"
             return (
-                f"holds {_size(used)} of the {_size(self.disk.max_bytes)} that disk.max_bytes allows; raise that and "
-                "reload, or go on in another output folder; nothing is lost meanwhile"
+                f"holds {readable(used)} of {allowed}; raise that and reload, or go on in another output folder; "
+                "nothing is lost meanwhile"
             )
         try:
             free = self.free()
         except OSError as error:
             return f"cannot be looked at: {error.strerror or error}; scoring goes on once it is back"
         if free - need < self.disk.min_free:
-            return (
-                f"the file system has {_size(free)} left, and disk.min_free keeps {_size(self.disk.min_free)} for "
-                "others; make room on the disk; scoring goes on by itself"
-            )
+            kept = f"disk.min_free keeps {readable(self.disk.min_free)} for others"
+            return f"has {readable(free)} left, and {kept}; make room on the disk; scoring goes on by itself"
         return ""
 
     def used(self) -> int:
@@ -71,7 +70,8 @@ class Room:
         return status.f_bavail * status.f_frsize
 
 
-def _size(count: float) -> str:
+def readable(count: float) -> str:
+    """A number of bytes, for people."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
