@@ -20,6 +20,7 @@ from torch import nn
 
 from export.errors import FamilyError, ParityError
 from export.network import Network, Outputs
+from export.operators.choice import place_choices
 from export.operators.scan import place_scans
 from export.operators.suppression import place_suppressions
 
@@ -97,6 +98,7 @@ def trace(
     assert program is not None
     model = program.model_proto
     place_scans(model)
+    place_choices(model)
     place_suppressions(model)
     clean(model)
     if strict:

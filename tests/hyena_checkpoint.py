@@ -27,7 +27,7 @@ HYENADNA: dict[str, Any] = {
     "filter_order": 6,
     "hyena_order": 2,
     "layer_norm_epsilon": 1e-5,
-    "max_seq_len": 150,
+    "max_seq_len": 600,
     "n_layer": 2,
     "num_inner_mlps": 2,
     "pad_token_id": 4,

@@ -107,7 +107,7 @@ class HyenaDna:
         else:
             outputs = _outputs(checkpoint)
             network = HyenaClassifierNetwork(shape, outputs=outputs, pad=pad)
-        loaded = load_weights(network, checkpoint.tensors, _layout(shape, task, tied=tied), checkpoint)
+        loaded = load_weights(network, checkpoint.tensors, _layout(checkpoint, shape, task, tied=tied), checkpoint)
         fold = 4 * shape.layers * shape.longest * shape.width <= LARGEST_TABLES
         network.settle(fold=fold)
         tokenizer = tokenizer_spec(checkpoint.folder)
@@ -198,7 +198,7 @@ def _longest(checkpoint: Checkpoint, positions: int, request: Request) -> int:
     return request.max_length or positions
 
 
-def _layout(shape: HyenaShape, task: TaskKind, *, tied: bool) -> Layout:
+def _layout(checkpoint: Checkpoint, shape: HyenaShape, task: TaskKind, *, tied: bool) -> Layout:
     embeddings = "embeddings.word_embeddings.weight"
     renames = [
         (_BACKBONE + r"embeddings\.word_embeddings\.weight", r"embeddings.weight"),
@@ -227,7 +227,31 @@ def _layout(shape: HyenaShape, task: TaskKind, *, tied: bool) -> Layout:
     if task == "embedding":
         unused[r"score\.weight"] = "the task that was asked for does not classify"
     optional = {} if shape.modulated else {r".*\.deltas": "the filters do not fade"}
-    return Layout(renames=tuple(renames), aliases=tuple(aliases), unused=unused, optional=optional)
+    return Layout(
+        renames=tuple(renames),
+        aliases=tuple(aliases),
+        unused=unused,
+        optional=optional,
+        published=_published(checkpoint, shape),
+    )
+
+
+def _published(checkpoint: Checkpoint, shape: HyenaShape) -> tuple[tuple[str, str], ...]:
+    """What the parts of a filter are called in this checkpoint."""
+    example = next(match for name in checkpoint.tensors if (match := re.fullmatch(rf"({_LAYER}).*filter_fn\..*", name)))
+    outer = example.group(1).removesuffix(f"{example.group(2)}.")
+    inner = "mixer.layer." if "mixer.layer." in example.group() else "mixer."
+    ours, theirs = r"layers\.(\d+)\.mixer\.filter_fn\.", rf"{outer}\1.{inner}filter_fn."
+    return (
+        (ours + "([zt])", theirs + r"pos_emb.\2"),
+        (ours + "deltas", theirs + "modulation.deltas"),
+        (ours + "freq", theirs + "implicit_filter.1.freq"),
+        (ours + r"last\.weight", theirs + f"implicit_filter.{2 * shape.inner_filters + 2}.weight"),
+        *(
+            (ours + rf"linear\.{number}\.(.+)", theirs + rf"implicit_filter.{2 * number}.\2")
+            for number in range(shape.inner_filters + 1)
+        ),
+    )
 
 
 FAMILY = HyenaDna()

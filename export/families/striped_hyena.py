@@ -46,9 +46,12 @@ def gate_columns(settings: Settings, width: int, heads: int) -> torch.Tensor:
     ``hyena_flip_x1x2``: the first two change places.
     """
     rows = torch.arange(3 * width)
-    if settings.flag("interleave", False):
+    by_turns, by_heads = settings.flag("interleave", False), settings.flag("column_split_hyena", False)
+    if by_turns and by_heads:
+        settings.refuse("column_split_hyena", "is True, and interleave as well; only one order of channels can be")
+    if by_turns:
         rows = rows.reshape(width, 3).T.reshape(-1)
-    if settings.flag("column_split_hyena", False):
+    if by_heads:
         rows = rows.reshape(heads, 3, width // heads).transpose(0, 1).reshape(-1)
     if settings.flag("hyena_flip_x1x2", False):
         rows = rows.reshape(3, width)[[1, 0, 2]].reshape(-1)

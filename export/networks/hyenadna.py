@@ -11,7 +11,7 @@ from torch.nn import functional
 from export.network import Network, Outputs
 from export.operators.gelu import gelu
 from export.operators.linear import tied_linear
-from export.operators.long_convolution import Spectrum, long_convolution, radix_for, spectrum
+from export.operators.long_convolution import SHORT, Spectrum, first_taps, long_convolution, radix_for, spectrum
 from export.operators.short_convolution import short_convolution
 
 _FLOOR = 0.05
@@ -63,6 +63,7 @@ class _Filter(nn.Module):
         self.register_buffer("t", torch.zeros(1, shape.positions, 1))
         self.register_buffer("deltas", torch.zeros(1, 1, shape.width))
         self.table: torch.Tensor | None = None
+        self.first = torch.zeros(0)
         self.z: torch.Tensor
         self.t: torch.Tensor
         self.deltas: torch.Tensor
@@ -73,9 +74,11 @@ class _Filter(nn.Module):
             self.table = self.made(self.shape.longest)
 
     def shorten(self) -> None:
-        """Forgets the positions beyond the longest row."""
+        """Forgets the positions beyond the longest row, and prepares for short ones."""
         self.z = self.z[:, : self.shape.longest].clone()
         self.t = self.t[:, : self.shape.longest].clone()
+        with torch.no_grad():
+            self.first = first_taps(self.made(SHORT))
 
     def made(self, length: int) -> torch.Tensor:
         """The taps computed from the positions. The layer's skip connection is part of the first."""
@@ -92,6 +95,23 @@ class _Filter(nn.Module):
         return self.made(length) if self.table is None else self.table[:length]
 
 
+class _Way(nn.Module):
+    """One of the three that a row is projected to, after its short convolution."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, taps: torch.Tensor, after: torch.Tensor) -> None:
+        super().__init__()
+        self.project = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        self.project.weight = nn.Parameter(weight.clone())
+        self.taps = nn.Parameter(taps.clone())
+        self.before = nn.Parameter(-bias)
+        self.bias = nn.Parameter(taps.sum(dim=0) * bias + after)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The convolution of ``project(x) + b`` with nothing in front of the row is that of ``project(x)`` with ``-b``
+        in front of it, plus a constant."""
+        return short_convolution(self.project(x), self.taps, self.bias, before=self.before)
+
+
 class _Mixer(nn.Module):
     """The Hyena operator of order 2: ``x0 ⊙ (taps ∗ (v ⊙ x1))``."""
 
@@ -102,12 +122,20 @@ class _Mixer(nn.Module):
         self.out_proj = nn.Linear(shape.width, shape.width)
         self.short_filter = nn.Conv1d(3 * shape.width, 3 * shape.width, shape.taps, groups=3 * shape.width)
         self.filter_fn = _Filter(shape)
+        self.ways = nn.ModuleList()
+
+    def split(self) -> None:
+        """Makes one projection of three, as published, to three: nothing is cut apart in each pass."""
+        with torch.no_grad():
+            weights, biases = self.in_proj.weight.split(self.width), self.in_proj.bias.split(self.width)
+            taps, after = self.short_filter.weight[:, 0].T.split(self.width, dim=1), self.short_filter.bias
+            assert after is not None
+            self.ways.extend(map(_Way, weights, biases, taps, after.split(self.width)))
+        del self.in_proj, self.short_filter
 
     def forward(self, x: torch.Tensor, shared: Spectrum) -> torch.Tensor:
-        taps = self.short_filter.weight[:, 0].T
-        mixed = short_convolution(self.in_proj(x), taps, self.short_filter.bias)
-        x0, x1, v = mixed.split(self.width, dim=-1)
-        y = long_convolution(v * x1, self.filter_fn(x.shape[1]), shared)
+        x0, x1, v = (way(x) for way in self.ways)
+        y = long_convolution(v * x1, self.filter_fn, self.filter_fn.first, shared)
         found: torch.Tensor = self.out_proj(y * x0)
         return found
 
@@ -143,6 +171,7 @@ class HyenaNetwork(Network):
         """What depends on weights only, computed once they are there: ``fold`` asks for tables of the filters."""
         for layer in self.layers:
             assert isinstance(layer, _Layer)
+            layer.mixer.split()
             layer.mixer.filter_fn.shorten()
             if fold:
                 layer.mixer.filter_fn.fold()

@@ -11,11 +11,11 @@ from torch import nn
 
 from export.network import ATTENTION_MASK, INPUT_IDS, GraphInput, Network, Outputs
 from export.operators.attention import attention
-from export.operators.block_convolution import block_convolution, taps_spectrum
+from export.operators.block_convolution import block_convolution, block_spectrum
 from export.operators.float8 import float8_linear
 from export.operators.gelu import gelu
 from export.operators.linear import tied_linear
-from export.operators.long_convolution import Spectrum, long_convolution, radix_for, spectrum
+from export.operators.long_convolution import SHORT, Spectrum, first_taps, long_convolution, radix_for, spectrum
 from export.operators.rotary import rotary
 from export.operators.short_convolution import short_convolution
 
@@ -164,7 +164,7 @@ class _LongTaps(Filter):
     def settle(self) -> None:
         self.table = self.h.detach()[:, 0].repeat_interleave(self.each, dim=0).T.clone()
         self.table[0] += self.D.detach()
-        self.spectrum = taps_spectrum(self.table)
+        self.spectrum = block_spectrum(self.table)
 
     def forward(self, x: torch.Tensor, this: Pass) -> torch.Tensor:
         return this.masked(block_convolution(x, self.table, self.spectrum))
@@ -181,7 +181,12 @@ class _Modal(Filter):
         self.longest, self.modes = shape.longest, shape.modes
         self.D = nn.Parameter(torch.zeros(shape.width))
         self.register_buffer("folded", torch.zeros(0), persistent=False)
+        self.register_buffer("first", torch.zeros(0), persistent=False)
         self.folded: torch.Tensor
+        self.first: torch.Tensor
+
+    def settle(self) -> None:
+        self.first = first_taps(self.made(SHORT).detach())
 
     def fold(self) -> None:
         with torch.no_grad():
@@ -201,9 +206,11 @@ class _Modal(Filter):
 
     def forward(self, x: torch.Tensor, this: Pass) -> torch.Tensor:
         assert this.shared is not None
-        length = x.shape[1]
-        taps = self.folded[:length] if len(self.folded) else self.made(length)
-        return this.masked(long_convolution(x, taps, this.shared))
+        return this.masked(long_convolution(x, self.taps, self.first, this.shared))
+
+    def taps(self, length: int) -> torch.Tensor:
+        """As `made`, from the table if there is one."""
+        return self.folded[:length] if len(self.folded) else self.made(length)
 
 
 class _RealModal(_Modal):
@@ -231,6 +238,7 @@ class _ComplexModal(_Modal):
 
     def settle(self) -> None:
         self.logs = torch.view_as_real(torch.view_as_complex(self.poles.detach()).log())
+        super().settle()
 
     def mode(self, times: torch.Tensor, number: int) -> torch.Tensor:
         log, residue = self.logs[:, number, 0], self.residues[:, number, 0]

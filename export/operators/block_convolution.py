@@ -10,7 +10,14 @@ from __future__ import annotations
 import torch
 
 from export.operators.engine import exporting
-from export.operators.long_convolution import back_matrix, first_matrix, product, reshape, second_matrices
+from export.operators.long_convolution import (
+    back_matrix,
+    first_matrix,
+    product,
+    reshape,
+    second_matrices,
+    taps_spectrum,
+)
 
 
 def radix_of(taps: int) -> int:
@@ -21,18 +28,9 @@ def radix_of(taps: int) -> int:
     return radix
 
 
-def taps_spectrum(taps: torch.Tensor) -> torch.Tensor:
-    """What `block_convolution` needs of ``taps`` (K × channels): frequencies × 2 × (re and im) × channels.
-
-    The first of the two multiplies real parts, the second imaginary parts.
-    """
-    radix = radix_of(taps.shape[0])
-    length = radix * radix
-    found = torch.fft.fft(taps.to(torch.float64), n=length, dim=0)
-    f1, f2 = torch.arange(radix // 2 + 1)[:, None], torch.arange(radix)
-    found = found[(f1 + radix * f2).flatten()]
-    pairs = torch.stack((found.real, found.imag), dim=1), torch.stack((-found.imag, found.real), dim=1)
-    return torch.stack(pairs, dim=1).to(torch.float32)
+def block_spectrum(taps: torch.Tensor) -> torch.Tensor:
+    """What `block_convolution` needs of ``taps`` (K × channels)."""
+    return taps_spectrum(taps, radix_of(taps.shape[0]))
 
 
 def block_convolution(x: torch.Tensor, taps: torch.Tensor, spectrum: torch.Tensor) -> torch.Tensor:

@@ -12,20 +12,28 @@ points, whose second half of times is zero: enough for what comes out not to wra
 
 Phases are reduced as whole numbers before they become angles, so that they are exact at any length. The way back is
 the same three products, transposed.
+
+Rows of up to `SHORT` positions take a shorter way, whatever the longest row of the model is: there ``n`` is 1 and the
+third product nothing, and the spectrum of the filter's first taps is a constant.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
+from export.operators.choice import choose, length_of
 from export.operators.engine import exporting, node
 
+SHORT = 512
+"""Positions of a row that takes the shorter way."""
 _RADICES = ((4096, 16), (65536, 32), (262144, 64))
 _LARGEST_RADIX = 128
+_SHORT_RADIX = 32
 _OPSET = 18
 
 
@@ -58,16 +66,58 @@ def spectrum(x: torch.Tensor, radix: int) -> Spectrum:
     return Spectrum(length, radix, points, _last_matrices(radix, points), 1.0 / _count(points))
 
 
-def long_convolution(x: torch.Tensor, taps: torch.Tensor, shared: Spectrum) -> torch.Tensor:
+def long_convolution(
+    x: torch.Tensor, taps: Callable[[int], torch.Tensor], first: torch.Tensor, shared: Spectrum
+) -> torch.Tensor:
     """``y[t] = sum of taps[s] x[t - s]`` over ``s`` from 0 to ``t``: (batch × length × channels).
 
-    ``taps`` (length × channels) are the first as many as the row is long.
+    ``taps`` gives as many taps as it is asked for (× channels); ``first`` is `first_taps` of the same filter.
     """
     if exporting():
-        return _products(x, taps, shared)
+        return choose((length_of(x) <= SHORT)[0], _short(x, first), _products(x, taps(x.shape[1]), shared))
     points = 2 * shared.length
-    spectra = torch.fft.rfft(x.transpose(1, 2), n=points), torch.fft.rfft(taps.T, n=points)
+    spectra = torch.fft.rfft(x.transpose(1, 2), n=points), torch.fft.rfft(taps(shared.length).T, n=points)
     return torch.fft.irfft(spectra[0] * spectra[1], n=points)[..., : shared.length].transpose(1, 2)
+
+
+def taps_spectrum(taps: torch.Tensor, radix: int) -> torch.Tensor:
+    """The transform of ``taps`` (at most radix² × channels): frequencies × 2 × (re and im) × channels.
+
+    The first of the two multiplies real parts, the second imaginary parts.
+    """
+    found = torch.fft.fft(taps.to(torch.float64), n=radix * radix, dim=0)
+    f1, f2 = torch.arange(radix // 2 + 1)[:, None], torch.arange(radix)
+    found = found[(f1 + radix * f2).flatten()]
+    pairs = torch.stack((found.real, found.imag), dim=1), torch.stack((-found.imag, found.real), dim=1)
+    return torch.stack(pairs, dim=1).to(torch.float32)
+
+
+def first_taps(taps: torch.Tensor) -> torch.Tensor:
+    """What `long_convolution` needs of the first taps (up to `SHORT` × channels) for short rows."""
+    return taps_spectrum(taps[:SHORT], _SHORT_RADIX)
+
+
+def _short(x: torch.Tensor, spectra: torch.Tensor) -> torch.Tensor:
+    radix, channels, batch = _SHORT_RADIX, x.shape[2], x.shape[0]
+    half, wide = radix // 2, radix * x.shape[2]
+    first, second = first_matrix(radix, half), second_matrices(radix)
+    length = length_of(x)
+    pads = torch.cat((torch.zeros(4, dtype=torch.int64), SHORT - length, torch.zeros(1, dtype=torch.int64)))
+    stage = node("Pad", (x, pads), (batch, SHORT, channels), x.dtype, domain="", version=_OPSET)
+    stage = reshape(stage, (0, half, -1), (batch, half, wide))
+    stage = product(first, stage, (batch, radix + 2, wide))
+    stage = reshape(stage, (0, half + 1, 2 * radix, channels), (batch, half + 1, 2 * radix, channels))
+    stage = product(second, stage, (batch, half + 1, 2 * radix, channels))
+    found = (half + 1) * radix
+    stage = reshape(stage, (0, found, 2, channels), (batch, found, 2, channels))
+    stage = stage[:, :, :1] * spectra[:, 0] + stage[:, :, 1:] * spectra[:, 1]
+    stage = reshape(stage, (0, half + 1, 2 * radix, channels), (batch, half + 1, 2 * radix, channels))
+    stage = product(second, stage, (batch, half + 1, 2 * radix, channels), transposed=True)
+    stage = reshape(stage, (0, radix + 2, -1), (batch, radix + 2, wide))
+    stage = product(back_matrix(radix, half), stage, (batch, half, wide))
+    stage = reshape(stage, (0, -1, channels), (batch, SHORT, channels))
+    start, axis = torch.tensor([0]), torch.tensor([1])
+    return node("Slice", (stage, start, length, axis), x.shape, x.dtype, domain="", version=_OPSET)
 
 
 def _products(x: torch.Tensor, taps: torch.Tensor, shared: Spectrum) -> torch.Tensor:
