@@ -13,7 +13,20 @@ import click
 from edgeseq import __version__
 from edgeseq.errors import EdgeseqError, MissingExtraError, UsageError
 
-COMMANDS = ("score", "watch", "results", "replay", "validate", "service", "demo", "inspect", "bench", "doctor")
+COMMANDS = (
+    "score",
+    "watch",
+    "status",
+    "results",
+    "report",
+    "replay",
+    "validate",
+    "service",
+    "demo",
+    "inspect",
+    "bench",
+    "doctor",
+)
 """In the order in which a newcomer meets them; each is a module of `edgeseq.commands`, loaded when it is asked for."""
 
 _EXAMPLE = """Example:

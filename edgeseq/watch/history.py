@@ -62,8 +62,8 @@ class History:
             "start": self.start,
             "seconds": self.seconds,
             "length": self._length,
-            "run": _leading(self.table()),
-            "barcodes": {barcode: _leading(self.table(barcode)) for barcode in sorted(self._counts)},
+            "run": leading(self.table()),
+            "barcodes": {barcode: leading(self.table(barcode)) for barcode in sorted(self._counts)},
         }
 
     def _whole(self, row: Sequence[int]) -> list[int]:
@@ -96,7 +96,8 @@ def restored(reader: JournalReader, now: float, *, stretches: int = STRETCHES) -
     return history, tallies, sorted(met, key=lambda barcode: met[barcode])
 
 
-def _leading(table: Mapping[str, list[int]]) -> dict[str, list[int]]:
+def leading(table: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """The most frequent labels, and the others as one."""
     totals = Counter({label: sum(row) for label, row in table.items()})
     leading = [label for label, _ in totals.most_common(SHOWN)]
     found = {label: table[label] for label in leading}

@@ -353,6 +353,10 @@ class JournalReader:
         """
         yield from self._db.execute(statement, (*barcodes, *labels))
 
+    def count(self) -> int:
+        """How many reads there are: rows are numbered from 1 on, and none is ever removed."""
+        return int(self._db.execute("SELECT ifnull(max(number), 0) FROM reads").fetchone()[0])
+
     def span(self) -> tuple[float, float] | None:
         """When the first and the last read were scored, seconds since 1970; None where there is none."""
         ends = [f"SELECT scored FROM reads WHERE number = (SELECT {end}(number) FROM reads)" for end in ("min", "max")]

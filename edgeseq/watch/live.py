@@ -6,7 +6,6 @@ once a second and only as far as somebody looks, and writes OUT/status.json.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
@@ -15,11 +14,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edgeseq import __version__
-from edgeseq.folder import MARKER
 from edgeseq.watch import snapshot as facts
 from edgeseq.watch.alerts import Alerts
 from edgeseq.watch.answers import Answers, Questions
@@ -71,7 +68,6 @@ class Live:
         self._made = -1e9
         self._closing = threading.Event()
         self._written, self._told = -1e9, ""
-        self._held = _hold(self.out / MARKER)
         self._thread = threading.Thread(target=self._run, name="edgeseq-live", daemon=True)
         daemon.listeners.append(self.listen)
 
@@ -95,8 +91,6 @@ class Live:
         self.alerts.close()
         self._ended = True
         self._write(self.snapshot(0.0))
-        if self._held is not None:
-            self._held.close()
 
     def listen(self, rows: Sequence[Row]) -> None:
         """Counts new rows; runs in the daemon's thread after each transaction."""
@@ -296,17 +290,3 @@ def confusion_of(report: Any) -> Confusion | None:
 
 def _copied(sample: Sample) -> Sample:
     return Sample(sample.reads, sample.bases, Counter(sample.labels), Counter(sample.reasons))
-
-
-def _hold(marker: Path) -> IO[bytes] | None:
-    """Locks the marker of the output folder as long as this process lives: who finds it locked knows that it does."""
-    try:
-        file = marker.open("ab")
-    except OSError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
