@@ -31,20 +31,17 @@ def command(context: click.Context, config: Path) -> None:
     """
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from edgeseq.watch.config import read_configuration
     from edgeseq.watch.validation import check_configuration
 
-    table = Table.grid(padding=(0, 2))
+    console = Console(highlight=False, soft_wrap=True)
     failed = 0
     for check in check_configuration(read_configuration(config)):
         failed += check.state == "fail"
-        table.add_row(_MARKS[check.state], check.name, escape(check.seen))
+        console.print(f"{_MARKS[check.state]}  {check.name:9}  {escape(check.seen)}")
         if check.remedy:
-            table.add_row("", "", f"[bold]→ {escape(check.remedy)}[/]")
-    console = Console(highlight=False)
-    console.print(table)
+            console.print(f"{'':17}[bold]→ {escape(check.remedy)}[/]")
     console.print()
     if failed:
         console.print(
