@@ -177,6 +177,13 @@ def test_every_switch_computes_what_the_description_says(tmp_path: Path, name: s
     assert np.abs(given["logits"] - logits).max() < 2e-5 * np.abs(logits).max()
 
 
+def test_long_filters_stored_a_channel_are_used_as_they_are(tmp_path: Path) -> None:
+    tensors = published(EVO2)
+    write(tmp_path, EVO2 | {"hcl_filter_groups": 4}, tensors)
+    given = run_module(read(tmp_path), {"input_ids": ROWS})["last_hidden_state"]
+    assert np.abs(given - compute(EVO2, tensors, ROWS)[0]).max() < 5e-5
+
+
 @pytest.mark.parametrize("name", ["Evo 1, 131k", "Evo 2, 1M"])
 @pytest.mark.parametrize("length", [1, 2, 6, 7, 128, 129, 600])
 def test_rows_from_one_byte_to_the_longest(tmp_path: Path, name: str, length: int) -> None:
@@ -231,7 +238,7 @@ def test_torch_files_whole_and_in_byte_ranges(tmp_path: Path, parts: int) -> Non
 def test_shards_with_an_index(tmp_path: Path) -> None:
     tensors = tiny(tmp_path, EVO1)
     (tmp_path / "model.safetensors").unlink()
-    names = {}
+    names: dict[str, str] = {}
     for number in (0, 1):
         shard = {f"backbone.{name}": torch.from_numpy(tensors[name].copy()) for name in sorted(tensors)[number::2]}
         file = f"model-0000{number + 1}-of-00002.safetensors"

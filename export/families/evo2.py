@@ -113,6 +113,10 @@ def _shape(checkpoint: Checkpoint, settings: Settings, request: Request) -> Stri
     for kind, count in groups.items():
         if width % count:
             settings.refuse(f"{kind}_filter_groups", f"is {count}, which does not divide hidden_size {width}")
+    if any(
+        name.endswith(".filter.log_poles") and value.shape[:1] == (width,) for name, value in checkpoint.tensors.items()
+    ):
+        groups["hcl"] = width  # published long filters are stored channel by channel, whatever the setting says
     mixing = tuple(_mixing(kinds[number], lengths) for number in range(layers))
     only_first = settings.flag("evo2_style_activations", False)
     return StripedShape(
