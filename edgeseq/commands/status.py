@@ -134,17 +134,19 @@ def _evidence(barcode: str, told: dict[str, Any]) -> Table:
 
     known = {one["label"]: one for one in told["questions"]["classes"]}
     sample = told["samples"][barcode]
-    title = escape(f"{barcode}, at {count(sample['tested'])}" if sample["asked"] else f"{barcode}: {sample['words']}")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    title = f"{barcode}: {sample['words']}"
+    if sample["asked"] and known:
+        needed = next(iter(known.values()))["threshold"]
+        title = f"{barcode}, at {count(sample['tested'])}; detected once the evidence is {needed:.1f}"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=escape(title), title_justify="left")
     for name in ("Class", "Answer"):
         table.add_column(name, no_wrap=True)
-    for name in ("Rules out", "Called", "Share from", "to", "Background", "Evidence"):
+    for name in ("Rules out", "Called", "Share", "Background", "Evidence"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in sorted(sample["answers"], key=lambda one: (-one["strength"], -one["hits"])):
         least = f"≥ {share_words(known[one['label']]['least'])}" if one["ruled_out"] else ""
-        shares = (f"{one[key]:.2%}" for key in ("low", "high", "background"))
-        strength = f"{one['strength']:.1f} of {known[one['label']]['threshold']:.1f}"
-        table.add_row(escape(one["label"]), one["answer"], least, f"{one['hits']:,}", *shares, strength)
+        shares = f"{100 * one['low']:.2f}–{one['high']:.2%}", f"{one['background']:.2%}"
+        table.add_row(escape(one["label"]), one["answer"], least, f"{one['hits']:,}", *shares, f"{one['strength']:.1f}")
     return table
 
 

@@ -30,11 +30,13 @@ def _general(run: Run) -> str:
     data: dict[str, dict[str, Any]] = {}
     answered = run.told.get("samples", {})
     for barcode, sample in run.tallies:
-        found = [one["label"] for one in answered.get(barcode, {}).get("answers", []) if one["answer"] == "detected"]
+        answer = answered.get(barcode, {})
+        found = [one["label"] for one in answer.get("answers", []) if one["answer"] == "detected"]
+        control = "control: " if answer.get("control") else ""
         data[barcode] = {
             "edgeseq_reads": sample.reads,
             "edgeseq_unclassified": 100 * sample.labels["unclassified"] / max(1, sample.reads),
-            "edgeseq_detected": ", ".join(found) or answered.get(barcode, {}).get("words", "no answer yet"),
+            "edgeseq_detected": control + (", ".join(found) or answer.get("words", "no answer yet")),
         }
     columns = [
         {"edgeseq_reads": {"title": "Reads", "description": "Reads scored", "format": "{:,.0f}"}},
@@ -73,12 +75,13 @@ def _answers(run: Run) -> str:
     for barcode, sample in run.told.get("samples", {}).items():
         made = sample.get("composition") or {"shares": []}
         shares = {one["label"]: one for one in made["shares"]}
+        control = "control: " if sample["control"] else ""
         for one in sample["answers"]:
             if not one["hits"] and one["answer"] != "detected":
                 continue
             share = shares.get(one["label"])
             figures = [f"{100 * share[key]:.4g}" for key in ("share", "low", "high")] if share else ["", "", ""]
-            place = (f"{barcode} {one['label']}", barcode, one["label"], one["answer"])
+            place = (f"{barcode} {one['label']}", barcode, one["label"], f"{control}{one['answer']}")
             lines.append("\t".join(map(_cell, (*place, one["hits"], one["reads"], *figures))))
     return "\n".join(lines) + "\n"
 

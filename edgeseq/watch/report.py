@@ -82,7 +82,7 @@ def _document(run: Run) -> Iterator[str]:
     yield from _headline(run, whole)
     yield from _overview(run, palette)
     yield _section("Composition over time, all barcodes", _chart(run.history, None, palette))
-    yield from _compositions("All barcodes", run.told.get("run"), palette)
+    yield from _compositions("all barcodes", run.told.get("run"), palette)
     for barcode, _ in run.tallies:
         yield from _barcode(run, barcode, palette)
     yield from _meaning(run)
@@ -182,7 +182,8 @@ def _evidence(run: Run, one: Mapping[str, Any]) -> str:
         return f"<p>{escape(one['words'])}: more barcodes were met than are expected.</p>"
     thresholds = {known["label"]: known["threshold"] for known in run.told["questions"]["classes"]}
     rows = []
-    for part in sorted(one["answers"], key=lambda part: (-part["strength"], -part["hits"])):
+    called = [part for part in one["answers"] if part["hits"]]
+    for part in sorted(called, key=lambda part: (-part["strength"], -part["hits"])):
         hit = part["answer"] == "detected"
         drawn = evidence(part["strength"], thresholds[part["label"]], detected=hit)
         mark = ' class="found-word"' if hit else ""
@@ -192,7 +193,13 @@ def _evidence(run: Run, one: Mapping[str, Any]) -> str:
             f'<td class="number">{part["strength"]:.1f} of {thresholds[part["label"]]:.1f}</td>'
             f'<td class="bar-cell">{drawn}</td></tr>'
         )
-    return _table(("Class", "Answer", "Called", "Background", "Evidence", ""), rows, numbers=(2, 3, 4))
+    table = _table(("Class", "Answer", "Called", "Background", "Evidence", ""), rows, numbers=(2, 3, 4)) if rows else ""
+    never: dict[str, list[str]] = {}
+    for part in one["answers"]:
+        if not part["hits"]:
+            never.setdefault(part["words"], []).append(part["label"])
+    notes = [f"Never called, {escape(words)}: {escape(', '.join(labels))}." for words, labels in never.items()]
+    return table + "".join(f'<p class="note">{note}</p>' for note in notes)
 
 
 def _meaning(run: Run) -> Iterator[str]:
