@@ -121,6 +121,8 @@ def test_a_new_bundle_behind_the_link_takes_over_and_every_read_is_scored_once(
         Station(read_configuration(config))
     with running(config, switch=True):
         pass
+    kept = [event[1] for event in events(tmp_path / "out") if event[0] == "background"]
+    assert kept == [sha256(tmp_path / "one.edgeseq"), sha256(tmp_path / "two.edgeseq")]
     changes = [event[1] for event in events(tmp_path / "out") if event[0] == "settings"]
     assert changes == ["bundle", "bundle"]
 
@@ -225,7 +227,7 @@ def test_events_are_forgotten_but_for_the_latest(tmp_path: Path, config: Path, m
     with running(config) as station:
         for number in range(300):
             station.daemon._journal.note("file replaced", str(number), "")
-        until(lambda: len(events(tmp_path / "out")) == 100)
+        until(lambda: [event[0] for event in events(tmp_path / "out")] == ["background", *["file replaced"] * 100])
     assert events(tmp_path / "out")[-1][1] == "299"
 
 

@@ -11,7 +11,10 @@ from sequencer import Sequencer, names, records, run_folder
 from test_daemon import READS, until, write
 from tiny_bundle import tiny_bundle
 
+from edgeseq.manifest import Task
 from edgeseq.scorer import Scorer, load
+from edgeseq.watch.answers import Answers, Questions
+from edgeseq.watch.composition import Confusion
 from edgeseq.watch.daemon import Daemon
 from edgeseq.watch.journal import Journal, JournalError, JournalReader
 from edgeseq.watch.load import Limits
@@ -134,6 +137,20 @@ def test_pruning_keeps_the_latest_events_and_every_change_of_settings(tmp_path: 
     reader = JournalReader(tmp_path)
     assert [event[3] for event in reader.events()] == ["bundle", "15", "16", "17", "18", "19"]
     reader.close()
+
+
+def test_the_worst_background_of_all_bundles_holds() -> None:
+    task = Task(kind="sequence-classification", labels=("a", "b", "other"), background="other")
+    confusion = Confusion.of(
+        {"labels": ["a", "b", "other"], "called": ["a", "b", "other", "unclassified"], "counts": [[9, 0, 0, 0]] * 3}
+    )
+    assert confusion is not None
+    alone = Answers(task, Questions(), confusion)
+    both = Answers(task, Questions(), confusion, floors={"a": 0.001, "b": 0.2})
+    assert both.background("a") == alone.background("a") > 0.5
+    assert alone.background("b") < 0.1
+    assert both.background("b") == 0.2
+    assert Answers(task, Questions(background=0.01), None, floors={"a": 0.3}).background("a") == 0.01
 
 
 def test_threads_may_write_at_the_same_time(tmp_path: Path) -> None:

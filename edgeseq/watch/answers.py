@@ -6,7 +6,7 @@ shared between the classes and the barcodes that are expected (Bonferroni).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgeseq.manifest import Task
@@ -59,6 +59,8 @@ class Answers:
     task: Task
     questions: Questions
     confusion: Confusion | None = None
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """Label → the background rate of another bundle that scored some of the reads: the largest one holds."""
     _counts: dict[tuple[str, str], _Counts] = field(default_factory=dict)
     _detected: dict[tuple[str, str], None] = field(default_factory=dict)
     _order: dict[str, int] = field(default_factory=dict)
@@ -86,6 +88,10 @@ class Answers:
         """The share of reads that are called ``label`` where it is absent, at the upper end of what is known."""
         if self.questions.background is not None:
             return self.questions.background
+        return max(self.own_background(label), self.floors.get(label, 0.0))
+
+    def own_background(self, label: str) -> float:
+        """The same for the reads that this bundle scores."""
         known = self.confusion is not None and self.task.background in self.confusion.labels
         if known and self.confusion is not None and label in self.confusion.called:
             return self.confusion.false_rate(label, self.task.background)
@@ -133,6 +139,10 @@ class Answers:
     def expected(self, barcode: str) -> bool:
         """Whether something is said of a barcode: it is among the first so many that were met."""
         return self._order.setdefault(barcode, len(self._order)) < self.questions.barcodes
+
+    def met(self) -> Sequence[str]:
+        """Barcodes in the order in which they turned up."""
+        return list(self._order)
 
     def _crosses(self, label: str, counts: _Counts) -> bool:
         """Whether the class is detected: see `edgeseq.watch.evidence.weigh`."""

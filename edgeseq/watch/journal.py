@@ -67,7 +67,10 @@ CHANGED = "settings"
 """The kind of an event that keeps a change of settings."""
 DETECTED, SENT = "detected", "alert sent"
 """The kinds of events that keep what was detected, once for each barcode and class, and who was told of it."""
-LASTING = (CHANGED, DETECTED, SENT)
+RATES = "background"
+"""The kind of an event that keeps, for the bundle that is its subject, how often each class is called where it is
+absent."""
+LASTING = (CHANGED, DETECTED, SENT, RATES)
 """Kinds of events that are never forgotten; there is an end to how many they can be."""
 _NOTE = "INSERT INTO events (time, kind, subject, text) VALUES (?, ?, ?, ?)"
 _INSERT = """

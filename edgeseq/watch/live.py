@@ -25,7 +25,7 @@ from edgeseq.watch.daemon import Daemon
 from edgeseq.watch.detection import Detection
 from edgeseq.watch.evidence import Evidence
 from edgeseq.watch.history import restored
-from edgeseq.watch.journal import DETECTED, SENT, Journal, JournalError, JournalReader, Row
+from edgeseq.watch.journal import DETECTED, RATES, SENT, Journal, JournalError, JournalReader, Row
 from edgeseq.watch.shares import Shares
 from edgeseq.watch.tallies import Sample, merged
 
@@ -114,7 +114,7 @@ class Live:
         """Asks other questions from now on; what was detected stays detected."""
         with self._lock:
             self._questions = questions
-            self._answers = self._asked()
+            self._ask_anew()
         self._ask(None)
 
     def snapshot(self, age: float = FRESH) -> dict[str, Any]:
@@ -131,9 +131,15 @@ class Live:
             self._history, self._tallies, order = restored(reader, time.time())
             self._events: deque[tuple[int, float, str, str, str]] = deque(maxlen=EVENTS)
             self._detections: list[Detection] = []
+            self._rated: set[str] = set()
+            self._floors: dict[str, float] = {}
             self._last_event = 0
             for event in reader.events():
                 self._take(event)
+                if event[2] == RATES:
+                    self._rated.add(event[3])
+                    for label, rate in json.loads(event[4]).items():
+                        self._floors[label] = max(rate, self._floors.get(label, 0.0))
                 if event[2] == DETECTED and (found := Detection.stored(*event[3:])) is not None:
                     self._detections.append(found)
         finally:
@@ -151,15 +157,36 @@ class Live:
         task = bundle.manifest.task
         confusion = confusion_of(bundle.report)
         self._shares = Shares(confusion, task.labels)
-        answers = Answers(task, self._questions, confusion)
+        answers = Answers(task, self._questions, confusion, floors=self._floors)
+        self._keep_rates(answers)
         answers.restore((one.barcode, one.label) for one in self._detections)
         return answers
+
+    def _ask_anew(self) -> None:
+        """Other questions, or another bundle; barcodes stay in the order in which they turned up."""
+        met = self._answers.met()
+        self._answers = self._asked()
+        for barcode in met:
+            self._answers.expected(barcode)
+
+    def _keep_rates(self, answers: Answers) -> None:
+        """Has the journal know how often this bundle is wrong, for the time after another one took over."""
+        rates = {label: answers.own_background(label) for label in answers.task.labels}
+        if self._bundle not in self._rated:
+            with suppress(JournalError):
+                self._journal.note(RATES, self._bundle, json.dumps(rates))
+                self._rated.add(self._bundle)
+        self._floors = {
+            **self._floors,
+            **{label: max(rate, self._floors.get(label, 0.0)) for label, rate in rates.items()},
+        }
 
     def _ask(self, barcodes: set[str] | None) -> None:
         """Whether something is detected in these barcodes now, or in any; says so to the journal and then to others."""
         with self._lock:
             if self._daemon.scorer.bundle.sha256 != self._bundle:
-                self._answers, barcodes = self._asked(), None
+                self._ask_anew()
+                barcodes = None
             if barcodes is not None:
                 barcodes = {barcode or "unclassified" for barcode in barcodes}
             crossings = self._answers.update(self._tallies, barcodes)
@@ -188,7 +215,16 @@ class Live:
 
     def _write(self, told: dict[str, Any]) -> None:
         """The status file, but for the history, which the journal has; only where there is news or it grows old."""
-        news = json.dumps([told["state"], told["totals"], told["alerts"], told["health"]["policy"]])
+        news = json.dumps(
+            [
+                told["state"],
+                told["totals"],
+                told["alerts"],
+                told["health"]["policy"],
+                told["bundle"],
+                told["events"][:1],
+            ]
+        )
         if news == self._told and time.monotonic() - self._written < HEARTBEAT:
             return
         text = json.dumps({key: value for key, value in told.items() if key != "history"}, separators=(",", ":"))
@@ -276,7 +312,7 @@ class Live:
 
     def _take(self, event: tuple[int, float, str, str, str]) -> None:
         self._last_event = event[0]
-        if event[2] not in (DETECTED, SENT):
+        if event[2] not in (DETECTED, SENT, RATES):
             self._events.append(event)
 
 

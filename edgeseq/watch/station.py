@@ -35,6 +35,8 @@ RELOADED, REFUSED = "reloaded", "reload refused"
 """Kinds of events: the subject is what changed, or nothing."""
 PRUNE = 300.0
 """Seconds between two looks at how many events there are."""
+HANDED = 0.05
+"""Seconds between two looks at whether the next scorer has taken over."""
 FORKS = "fork-"
 
 if TYPE_CHECKING:
@@ -182,10 +184,10 @@ class Station:
         self.daemon.load.limits = new.limits
         self.daemon.follow([str(folder) for folder in new.folders])
         if scorer is not None:
-            self.daemon.switch(scorer)
+            self._hand_over(scorer)
         if alerts is not None:
             self.live.use(alerts)
-        if new.questions != old.questions:
+        if scorer is not None or new.questions != old.questions:
             self.live.questions(new.questions)
         changed = [key for key in _keys(old) if getattr(old, key) != getattr(new, key)]
         if scorer is not None and "bundle" not in changed:
@@ -193,6 +195,12 @@ class Station:
         _log.info("configuration reloaded: %s", ", ".join(changed) or "nothing changed")
         with suppress(JournalError):
             self._journal.note(RELOADED, ", ".join(changed), "")
+
+    def _hand_over(self, scorer: Scorer) -> None:
+        """Has another scorer take over, and waits until it has: what was read before is scored by the old one."""
+        self.daemon.switch(scorer)
+        while self.daemon.scorer is not scorer and not self._ended.wait(HANDED):
+            pass
 
     def _serve(self) -> None:
         if self.page is not None:
