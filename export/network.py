@@ -41,6 +41,8 @@ class Network(nn.Module, ABC):
     """
 
     inputs: tuple[GraphInput, ...] = (GraphInput(INPUT_IDS),)
+    example_length: int = 24
+    """Tokens of the rows that the exporter sees: enough that no length inside the network is 1."""
 
     @abstractmethod
     def forward(self, *inputs: torch.Tensor) -> Outputs:

@@ -26,7 +26,7 @@ from export.operators.suppression import place_suppressions
 
 OPSET = 18
 PRODUCER = "edgeseq"
-EXAMPLE_BATCH, EXAMPLE_LENGTH = 2, 24
+EXAMPLE_BATCH = 2
 _SLOW = ("DFT", "STFT", "Loop")
 
 
@@ -47,7 +47,7 @@ class _Chosen(nn.Module):
 class TorchExporter:
     """Makes graphs by `trace`, with these settings of it."""
 
-    example_length: int = EXAMPLE_LENGTH
+    example_length: int | None = None
     proven: bool = True
 
     @property
@@ -64,25 +64,31 @@ def trace(
     network: Network,
     outputs: Sequence[str],
     *,
-    example_length: int = EXAMPLE_LENGTH,
+    example_length: int | None = None,
     strict: bool = True,
     proven: bool = True,
 ) -> onnx.ModelProto:
     """The graph of a network with ``outputs``, opset `OPSET`.
 
-    ``example_length`` is the length of the rows that the exporter sees; nothing of it stays in the graph. Unless
-    ``strict``, a graph that a device cannot use passes too. ``proven``: the exporter has to see that the graph holds
-    from one token on; else it may take rows for long enough (for pooling, say), and comparing shows. Raises
-    `FamilyError` for an output that the network does not have and `ParityError` for a graph that a device cannot use.
+    ``example_length`` is the length of the rows that the exporter sees, without it the network's; nothing of it stays
+    in the graph. Unless ``strict``, a graph that a device cannot use passes too. ``proven``: the exporter has to see
+    that the graph holds from one token on; else it may take rows for long enough (for pooling, say), and comparing
+    shows. Raises `FamilyError` for an output that the network does not have and `ParityError` for a graph that a
+    device cannot use.
     """
-    example = tuple(example_input(network, i, EXAMPLE_BATCH, example_length) for i in range(len(network.inputs)))
+    length = example_length or network.example_length
+    example = tuple(example_input(network, i, EXAMPLE_BATCH, length) for i in range(len(network.inputs)))
     with torch.no_grad():
         has = network(*example)
     absent = [name for name in outputs if name not in has]
     if absent:
         raise FamilyError(absent[0], f"the model has no such output; it has {', '.join(has)}")
-    batch, length = torch.export.Dim("batch", min=1, max=1 << 20), torch.export.Dim("length", min=1, max=1 << 24)
-    axes: dict[str, object] = {"batch": batch, "length": length} if proven else {"batch": "batch", "length": "length"}
+    axes: dict[str, object] = {"batch": "batch", "length": "length"}
+    if proven:
+        axes = {
+            "batch": torch.export.Dim("batch", min=1, max=1 << 20),
+            "length": torch.export.Dim("length", min=1, max=1 << 24),
+        }
     free = tuple({at: axes[str(axis)] for at, axis in enumerate(one.shape) if axis in axes} for one in network.inputs)
     with torch.no_grad(), quiet():
         program = torch.onnx.export(

@@ -149,13 +149,14 @@ def test_every_switch_changes_what_is_computed(tmp_path: Path, change: dict[str,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["conv_transpose", "repeat+conv"])
-def test_the_graph_gives_what_the_module_gives(tmp_path: Path, kind: str) -> None:
-    model = read(write(tmp_path / "ntv3", {**CONFIG, "deconv_upsample_type": kind, "deconv_phase": "even"}))
+@pytest.mark.parametrize(("kind", "halvings"), [("conv_transpose", 2), ("repeat+conv", 7)])
+def test_the_graph_gives_what_the_module_gives(tmp_path: Path, kind: str, halvings: int) -> None:
+    change = {"deconv_upsample_type": kind, "deconv_phase": "even", "num_downsamples": halvings}
+    model = read(write(tmp_path / "ntv3", {**CONFIG, **change}))
     graph = trace(model.network, ("logits", "last_hidden_state")).SerializeToString()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
-    for rows, length in ((1, 1), (2, 3), (1, 8), (3, 61)):
+    for rows, length in ((1, 1), (2, 3), (1, 8), (3, 61), (1, 300)):
         ids = random.integers(0, 11, (rows, length))
         for name, value in compute(model, ids).items():
             np.testing.assert_allclose(session.run([name], {"input_ids": ids})[0], value, atol=1e-5)

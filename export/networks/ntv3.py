@@ -219,6 +219,7 @@ class Ntv3Network(Network):
         super().__init__()
         self.shape = shape
         self.inputs = (GraphInput("input_ids", below=shape.vocabulary),)
+        self.example_length = 3 << shape.halvings
         steps = list(zip(shape.widths, shape.widths[1:], strict=False))
         self.embed_layer = nn.Embedding(shape.vocabulary, shape.token)
         self.stem = nn.ModuleDict({"conv": _Along(shape.token, shape.first, STEM_KERNEL, padding=STEM_KERNEL // 2)})
