@@ -141,10 +141,10 @@ def _evidence(barcode: str, told: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=escape(title), title_justify="left")
     for name in ("Class", "Answer"):
         table.add_column(name, no_wrap=True)
-    for name in ("Rules out", "Called", "Share", "Background", "Evidence"):
+    for name in ("Below", "Called", "Share", "Background", "Evidence"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in sorted(sample["answers"], key=lambda one: (-one["strength"], -one["hits"])):
-        least = f"≥ {share_words(known[one['label']]['least'])}" if one["ruled_out"] else ""
+        least = f"{share_words(known[one['label']]['least'])}" if one["ruled_out"] else ""
         shares = f"{100 * one['low']:.2f}–{one['high']:.2%}", f"{one['background']:.2%}"
         table.add_row(escape(one["label"]), one["answer"], least, f"{one['hits']:,}", *shares, f"{one['strength']:.1f}")
     return table
