@@ -50,7 +50,7 @@ def published(config: dict[str, Any], seed: int = 0) -> Tensors:
     kept = width // config["num_attention_heads"] * config["num_key_value_heads"]
 
     def tensor(name: str, *shape: int) -> None:
-        found[name] = 0.4 * torch.randn(shape, generator=generator)
+        found[name] = 0.2 * torch.randn(shape, generator=generator)
 
     def norm(name: str) -> None:
         tensor(f"{name}.weight", width)
