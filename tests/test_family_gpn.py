@@ -99,7 +99,8 @@ def test_module_gives_the_golden_outputs(shared: Shared, family: str, checkpoint
 
 def test_golden_probabilities_of_bases(shared: Shared) -> None:
     wanted = np.load(shared / "fixtures/gpn_convnet/io/input_probs.npz")
-    given = run_module(read(shared / "fixtures/gpn_convnet", PROBABILITIES), {"input_probs": wanted["input_probs"]})
+    inputs = {"input_ids": np.zeros((1, 40), np.int64), "input_probs": wanted["input_probs"]}
+    given = run_module(read(shared / "fixtures/gpn_convnet", PROBABILITIES), inputs)
     assert np.abs(given["logits"] - wanted["logits"]).max() < 1e-4
 
 
@@ -158,9 +159,12 @@ def test_probabilities_of_bases_stand_in_for_bases(tmp_path: Path) -> None:
     probabilities = np.random.default_rng(0).dirichlet(np.ones(7), ROWS.shape).astype(np.float32)
     described = tiny(tmp_path, {})
     model = read(tmp_path, PROBABILITIES)
-    assert difference(run_module(model, {"input_probs": probabilities}), described.compute(probabilities)) < 5e-5
-    certain = np.eye(7, dtype=np.float32)[ROWS]
-    assert difference(run_module(model, {"input_probs": certain}), described.compute(ROWS)) < 5e-5
+    given = run_module(model, {"input_ids": np.zeros_like(ROWS), "input_probs": probabilities})
+    assert difference(given, described.compute(probabilities)) < 5e-5
+    probabilities[:, 5:] = 0
+    mixed = np.where(probabilities.any(-1, keepdims=True), probabilities, np.eye(7)[ROWS])
+    given = run_module(model, {"input_ids": ROWS, "input_probs": probabilities})
+    assert difference(given, described.compute(mixed)) < 5e-5
 
 
 @pytest.mark.parametrize("change", [{}, {"rotary_value": True}, {"n_aux_features": 0}, {"num_attention_heads": 1}])
@@ -177,9 +181,7 @@ def test_alignments_are_attended_to_as_the_description_says(tmp_path: Path, chan
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["ConvNet", "ConvNet, depthwise", "ConvNet, other taps", "ByteNet, slim", "first models"]
-)
+@pytest.mark.parametrize("name", ["ConvNet, depthwise", "ConvNet, other taps", "ByteNet, slim", "first models"])
 def test_graph_is_the_description_at_every_length_and_batch(tmp_path: Path, name: str) -> None:
     described = tiny(tmp_path, SWITCHES[name])
     run = run_graph(read(tmp_path))
@@ -194,6 +196,7 @@ def test_bundles_of_features_and_probabilities_pass_their_own_comparison(tmp_pat
     tiny(tmp_path / "gpn", {**FEATURES, "num_hidden_layers": 1})
     found = convert(tmp_path / "gpn", tmp_path / "g", PROBABILITIES, Naming("gpn"), progress=print)
     assert [(one.name, one.shape) for one in found.manifest.graph.inputs] == [
+        ("input_ids", ("batch", "length")),
         ("input_probs", ("batch", "length", 7)),
         ("aux_features", ("batch", "length", 2)),
     ]

@@ -34,7 +34,7 @@ class Gpn:
     max_length = "512 bases (windows)"
     proven = "golden outputs"
     options: dict[str, str] = {  # noqa: RUF012
-        "input": "probabilities: the graph takes input_probs, a probability of each token at each base, for input_ids",
+        "input": "probabilities: the graph also takes input_probs, of each token at each base; they count where not 0",
     }
 
     def recognises(self, checkpoint: Checkpoint) -> bool:
@@ -77,7 +77,10 @@ def _takes_probabilities(checkpoint: Checkpoint, request: Request, shape: GpnSha
 def _notes(shape: GpnShape) -> tuple[str, ...]:
     found = []
     if shape.probabilities:
-        found.append("Takes input_probs instead of input_ids: it can be run as a graph, but cannot score reads.")
+        found.append(
+            "Needs input_probs beside input_ids: probabilities of each token, which count wherever one is not 0. "
+            "It cannot score reads without them."
+        )
     if shape.features:
         found.append(
             f"Needs aux_features beside the bases: {shape.features} whole numbers below {shape.values} for each base. "

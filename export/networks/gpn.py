@@ -45,7 +45,7 @@ class GpnShape:
     values: int = 5
     """How many values a feature can have."""
     probabilities: bool = False
-    """Whether a probability of each base comes in, instead of one base."""
+    """Whether probabilities of each base come in as well, and stand in for it where they are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ class GpnNetwork(Network):
     def forward(self, *inputs: torch.Tensor) -> Outputs:
         shape = self.shape
         if self.embedding is None:
-            x = channels(inputs[0], shape.vocabulary, inputs[1:], shape.values, shape.width)
+            given = dict(zip((one.name for one in self.inputs), inputs, strict=True))
+            features = [given[AUX_FEATURES]] if shape.features else []
+            x = channels(inputs[0], shape.vocabulary, features, shape.values, shape.width, given.get(INPUT_PROBS))
         else:
             x = self.embedding(inputs[0])
         for layer in self.layers:
@@ -176,11 +178,9 @@ _LAYERS: dict[Encoder, Callable[[GpnShape, int], nn.Module]] = {
 
 
 def _inputs(shape: GpnShape) -> tuple[GraphInput, ...]:
-    found = [
-        GraphInput(INPUT_PROBS, ("batch", "length", shape.vocabulary), torch.float32)
-        if shape.probabilities
-        else GraphInput(INPUT_IDS)
-    ]
+    found = [GraphInput(INPUT_IDS)]
+    if shape.probabilities:
+        found.append(GraphInput(INPUT_PROBS, ("batch", "length", shape.vocabulary), torch.float32))
     if shape.features:
         axes = "batch", "length", shape.features
         found.append(GraphInput(AUX_FEATURES, axes, torch.int64, below=shape.values))
