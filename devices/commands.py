@@ -1,0 +1,112 @@
+"""The commands of ``python -m devices``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from devices.profiles import Format, Profile, load_profile, profiles
+
+
+@click.command("list")
+@click.argument("device", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def list_command(device: str | None, as_json: bool) -> None:
+    """Print the devices that are known, or all about DEVICE (a name, or a file that ends in .toml)."""
+    if device is None:
+        found = profiles()
+        if as_json:
+            click.echo(json.dumps({name: asdict(each) for name, each in found.items()}, indent=2, ensure_ascii=False))
+            return
+        for name, each in found.items():
+            click.echo(f"{name:18}{each.cpu.cores} × {each.cpu.name}, {each.cpu.gigahertz:g} GHz; {each.summary}")
+        return
+    profile = load_profile(device)
+    click.echo(json.dumps(asdict(profile), indent=2, ensure_ascii=False) if as_json else _described(profile))
+
+
+@click.command(
+    "emulate",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="""Examples:
+
+\b
+  python -m devices emulate --cpu cortex-a76 -- edgeseq score reads.fastq -o calls.tsv
+  python -m devices emulate --cpu raspberry-pi-4 -- python -c "import onnxruntime"
+  python -m devices emulate --build-only
+""",
+)
+@click.option("--cpu", default="cortex-a72", show_default=True, help="A processor, or a device by its name.")
+@click.option("--build-only", is_flag=True, help="Build what is needed, and run nothing.")
+@click.option("--rebuild", is_flag=True, help="Build it again, even if it is cached.")
+@click.option("--list", "listed", is_flag=True, help="Print the processors, and what is cached.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def emulate_command(
+    context: click.Context, cpu: str, build_only: bool, rebuild: bool, listed: bool, command: tuple[str, ...]
+) -> None:
+    """Run COMMAND (edgeseq … or python …) with the aarch64 wheels of a device, on an emulated processor.
+
+    The first run builds what it needs below $XDG_CACHE_HOME/edgeseq/aarch64, in a minute or two, without rights of an
+    administrator. Results are those of the device; speed is not. The exit code is the command's own.
+    """
+    from devices.arm import core_name
+    from devices.emulate import emulate, program
+    from devices.environment import environment
+
+    if listed:
+        _list_emulation()
+        return
+    core = core_name(cpu)
+    if not build_only:
+        program(command)
+    built = environment(_say, rebuild=rebuild)
+    if build_only:
+        click.echo(str(built.folder))
+        return
+    context.exit(emulate(built, core, command))
+
+
+def _list_emulation() -> None:
+    from devices.arm import CORES
+    from devices.environment import cached_environment, environments_folder
+
+    for name, core in CORES.items():
+        devices = ", ".join(each.name for each in profiles().values() if each.cpu.qemu == name)
+        click.echo(f"{name:14}{'dot products' if 'asimddp' in core.features else '':14}{devices}")
+    found = cached_environment()
+    if found is None:
+        click.echo(f"\nNothing is cached in {environments_folder()}; the next command builds it.")
+        return
+    wheels = ", ".join(f"{name} {version}" for name, version in found.facts["wheels"].items())
+    click.echo(
+        f"\n{found.folder}: {found.facts['bytes'] / 1e6:.0f} MB, built in {found.facts['seconds']:.0f} s\n{wheels}"
+    )
+
+
+def _say(text: str) -> None:
+    click.echo(f"aarch64: {text}", file=sys.stderr)
+
+
+def _described(profile: Profile) -> str:
+    cpu, memory, engine = profile.cpu, profile.memory, profile.engine
+    lines = [
+        f"{profile.title}: {profile.summary}",
+        "",
+        f"processor  {cpu.cores} × {cpu.name}, {cpu.gigahertz:g} GHz, {cpu.architecture}: {', '.join(cpu.features)}",
+        f"peak       {cpu.float_gflops:g} GFLOP/s in float32, "
+        + (f"{cpu.int8_gops:g} GOP/s in int8" if cpu.int8_gops else "no dot products in int8"),
+        f"memory     {memory.gigabytes:g} GB and more, {memory.bandwidth:g} GB/s",
+        f"engine     {', '.join(engine.providers)}{': ' + engine.note if engine.note else ''}",
+        f"emulated   {cpu.qemu or 'not'}",
+    ]
+    for title, formats in (("prefers", profile.prefer), ("refuses", profile.refuse)):
+        lines += ["", f"{title} (activations × weights)", *(f"  {_sentence(each)}" for each in formats)]
+    return "\n".join([*lines, "", "sources", *(f"  {each}" for each in profile.sources)])
+
+
+def _sentence(each: Format) -> str:
+    return f"{each.name}: {each.reason} ({each.source})"
