@@ -29,7 +29,8 @@ class Feed:
 
         It may be as old as the status file: the page comes at once, and the first event brings the present.
         """
-        text = json.dumps(self._live.snapshot(WRITE + FRESH), separators=(",", ":"))
+        told = self._live.snapshot(WRITE + FRESH)
+        text = json.dumps({**told, "age": max(0.0, time.time() - told["time"])}, separators=(",", ":"))
         return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
     def status(self) -> bytes:

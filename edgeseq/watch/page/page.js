@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const at = (id) => document.getElementById(id);
 let now = JSON.parse(at("first").textContent);
-let chosen = "", asReads = false, heard = Date.now(), connected = true;
+let chosen = "", asReads = false, heard = Date.now() - 1000 * now.age, connected = true;
 
 function make(tag, attributes, ...children) {
   const shape = ["svg", "rect", "path", "line", "text", "title"].includes(tag);
