@@ -165,7 +165,8 @@ def test_graph_and_module_agree_at_every_length(tmp_path: Path, style: str, task
     outputs = ("logits", "last_hidden_state")
     compared = compare(model, trace(model.network, outputs).SerializeToString(), outputs)
     assert model.task == task
-    assert {1, 7, 20} <= {length for one in compared for length in one.lengths}
+    longest = 512 if style == "mosaic" else 20  # DNABERT-2 has no table of positions that ends
+    assert {1, 7, longest} <= {length for one in compared for length in one.lengths}
     assert any(one.padded for one in compared)
 
 

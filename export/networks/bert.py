@@ -79,6 +79,7 @@ class Bert(Network):
         self.layers = nn.ModuleList(BertBlock(shape) for _ in range(shape.layers))
         self.last_norm = nn.LayerNorm(shape.width, eps=shape.epsilon) if shape.norm_last else None
         self.head = head
+        self.example_length = min(self.example_length, shape.positions)
 
     def forward(self, *inputs: torch.Tensor) -> Outputs:
         ids, mask = inputs

@@ -134,6 +134,8 @@ class EsmNetwork(Network):
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
         self.head = head
+        if not shape.rotary:
+            self.example_length = min(self.example_length, shape.positions - shape.padding - 1)
 
     def forward(self, *inputs: torch.Tensor) -> Outputs:
         ids, mask = inputs

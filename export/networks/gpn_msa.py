@@ -74,6 +74,7 @@ class GpnMsaNetwork(Network):
                 AUX_FEATURES, ("batch", "length", shape.species), torch.int64, below=shape.species_vocabulary
             )
             self.inputs = (GraphInput(INPUT_IDS), aligned)
+        self.example_length = min(self.example_length, shape.positions)
         self.positions = nn.Parameter(torch.zeros(shape.positions, shape.width // shape.heads))
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
         self.head: nn.ModuleDict | None = None
