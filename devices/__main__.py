@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from devices.commands import emulate_command, list_command
+from devices.deploy_command import deploy_command
 from edgeseq.errors import EdgeseqError, UsageError
 
 
@@ -26,6 +27,7 @@ def main() -> None:
     """Know the device that a bundle is for.
 
     \b
+    python -m devices deploy panel.edgeseq pi@sequencer               a bundle to a device that goes on scoring
     python -m devices list                                            the devices that are known
     python -m devices list raspberry-pi-5                             one of them, with every reason
     python -m devices emulate --cpu cortex-a76 -- edgeseq score r.fq  a command on an emulated Arm processor
@@ -34,7 +36,7 @@ def main() -> None:
     """
 
 
-for _command in (list_command, emulate_command):
+for _command in (deploy_command, list_command, emulate_command):
     main.add_command(_command)
 
 if __name__ == "__main__":
