@@ -163,7 +163,7 @@ function shares() {
 function evidence() {
   const asked = now.questions, limits = new Map(asked.classes.map((one) => [one.label, one]));
   const line = asked.classes.length ? asked.classes[0].threshold.toFixed(1) : "";
-  at("evidence-note").textContent = `A class is detected where its bar has reached the line, at ${line} powers of ten against the background. With no class there, that happens in ${share(asked.alpha)} of runs at most, over all classes, all of ${asked.barcodes} barcodes and all time; a class that is ${share(asked.least)} of a barcode or more is called absent in ${share(asked.beta)} of cases at most.`;
+  at("evidence-note").textContent = `A class is detected where its bar has reached the line, at ${line} powers of ten against the background. With no class there, that happens in ${share(asked.alpha)} of runs at most, over all classes, all of ${asked.barcodes} barcodes and all time; a class that is ${share(asked.least)} of a barcode or more is ruled out at that share in ${share(asked.beta)} of cases at most.`;
   if (!chosen) {
     const rows = [...now.run.answers].sort((a, b) => (b.answer === "detected") - (a.answer === "detected") || b.hits - a.hits);
     return show("evidence", make("p", { class: "note" }, "The question is asked of each barcode: choose one to see its evidence."), ...rows.map((one) => make("div", { class: "bar" }, make("span", {}, one.label), make("span", { class: one.answer === "detected" ? "found-word" : "" }, one.words), make("span", { class: "soft" }, `${whole(one.hits)} called`))));
