@@ -85,6 +85,13 @@ def deploy(deployment: Deployment, remote: Remote, tell: Callable[[str], None], 
     the bundle that it had before.
     """
     bundle = read_bundle(deployment.bundle)
+    with remote.connected() as device:
+        return _deploy(deployment, bundle, device, tell, patience)
+
+
+def _deploy(
+    deployment: Deployment, bundle: Bundle, remote: Remote, tell: Callable[[str], None], patience: float
+) -> str:
     manifest = bundle.manifest
     name = f"{_plain(manifest.name)}-{_plain(manifest.version)}-{bundle.sha256[:12]}.edgeseq"
     path = posixpath.join(deployment.place, name)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,6 +46,8 @@ class Remote:
     host: str
     port: int | None = None
     config: Path | None = None
+    shared: Path | None = None
+    """The socket of a connection that all commands share: see `connected`."""
 
     @classmethod
     def parse(cls, target: str, config: Path | None = None) -> Remote:
@@ -53,6 +58,32 @@ class Remote:
             raise UsageError(f"{target!r} names no device; write user@host or user@host:port")
         host = found["host"].strip("[]")
         return cls(f"{found['user']}@{host}" if found["user"] else host, port, config)
+
+    @contextmanager
+    def connected(self) -> Iterator[Remote]:
+        """The same device over one connection, held until the end: each command is spared a handshake.
+
+        Raises RemoteError where ssh does not get there.
+        """
+        with tempfile.TemporaryDirectory(prefix="edgeseq-") as folder:
+            path = Path(folder, "ssh")
+            with Path(folder, "said").open("w+b") as said:
+                argv = [*self._ssh(), "-M", "-N", "-S", str(path), "--", self.host]
+                try:
+                    master = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+                except FileNotFoundError as error:
+                    why, remedy = "ssh is not installed here", "install an ssh client"
+                    raise RemoteError(str(self), "connecting", why, remedy) from error
+                try:
+                    while not path.exists() and master.poll() is None:
+                        time.sleep(0.02)
+                    if master.poll() is not None:
+                        said.seek(0)
+                        raise self._failure(NO_CONNECTION, said.read(), "ssh", "connecting", "")
+                    yield replace(self, shared=path)
+                finally:
+                    master.terminate()
+                    master.wait()
 
     def __str__(self) -> str:
         return self.host if self.port is None else f"{self.host} port {self.port}"
@@ -72,8 +103,6 @@ class Remote:
                 timeout=timeout,
                 check=False,
             )
-        except FileNotFoundError as error:
-            raise RemoteError(str(self), tried, "ssh is not installed here", "install an ssh client") from error
         except subprocess.TimeoutExpired as error:
             raise RemoteError(str(self), tried, f"took more than {timeout:g} s", "try again") from error
         if done.returncode:
@@ -88,10 +117,12 @@ class Remote:
 
     def ssh(self, argv: Sequence[str]) -> list[str]:
         """The command line here that runs another one there."""
+        return [*self._ssh(), "-S", str(self.shared or "none"), "-T", "--", self.host, shlex.join(argv)]
+
+    def _ssh(self) -> list[str]:
         config = ["-F", str(self.config)] if self.config is not None else []
         port = ["-p", str(self.port)] if self.port is not None else []
-        options = [part for option in _OPTIONS for part in ("-o", option)]
-        return ["ssh", *config, *options, *port, "-T", "--", self.host, shlex.join(argv)]
+        return ["ssh", *config, *[part for option in _OPTIONS for part in ("-o", option)], *port]
 
     def _failure(self, code: int, said: bytes, program: str, tried: str, remedy: str) -> RemoteError:
         lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]

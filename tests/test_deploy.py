@@ -157,6 +157,7 @@ def test_what_arrives_damaged_is_not_kept(device: Device, bundle_path: Path, sen
     assert names(device.folder) == []
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_a_bundle_that_computes_wrongly_there_is_not_linked(
     device: Device, tmp_path: Path, bundle_path: Path, send: Deploy
@@ -208,6 +209,7 @@ def daemon(device: Device, tmp_path: Path, bundle_path: Path, send: Deploy) -> I
         process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_the_daemon_takes_the_new_bundle_over(tmp_path: Path, daemon: Path, bundle_path: Path, send: Deploy) -> None:
     other = tiny_bundle(tmp_path / "other.edgeseq", labels=("b", "a", "other"), name="other panel")
@@ -218,6 +220,7 @@ def test_the_daemon_takes_the_new_bundle_over(tmp_path: Path, daemon: Path, bund
     assert found == {sha256(bundle_path): 30, sha256(other): 30}
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_a_bundle_that_the_daemon_refuses_is_rolled_back(
     device: Device, tmp_path: Path, daemon: Path, bundle_path: Path, send: Deploy
@@ -230,10 +233,10 @@ def test_a_bundle_that_the_daemon_refuses_is_rolled_back(
         send(other, out=str(daemon))
     assert (device.folder / "current.edgeseq").readlink() == before
     other = tiny_bundle(tmp_path / "other.edgeseq", name="other")
-    device.program("kill", "true")
     assert send(other, out=str(daemon))[-1] == "the daemon scores with it"
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_a_service_is_reloaded_and_tells_its_output_folder(
     device: Device, tmp_path: Path, daemon: Path, send: Deploy
@@ -251,6 +254,7 @@ def test_a_service_is_reloaded_and_tells_its_output_folder(
     ]
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_a_service_that_does_not_run_is_rolled_back(
     device: Device, tmp_path: Path, bundle_path: Path, send: Deploy
@@ -261,6 +265,7 @@ def test_a_service_that_does_not_run_is_rolled_back(
     assert not (device.folder / "current.edgeseq").is_symlink()
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_a_process_that_is_no_daemon_is_never_signalled(
     device: Device, tmp_path: Path, bundle_path: Path, send: Deploy
@@ -276,6 +281,7 @@ def test_a_process_that_is_no_daemon_is_never_signalled(
         bystander.kill()
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_a_daemon_that_does_nothing_is_not_waited_for_for_ever(
     device: Device, daemon: Path, tmp_path: Path, send: Deploy
@@ -303,6 +309,7 @@ def test_nobody_at_home(device: Device, bundle_path: Path) -> None:
         deploy(Deployment(bundle_path, str(device.folder)), replace(device.remote, port=port), print)
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_the_command(device: Device, bundle_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["-F", str(device.remote.config), "--to", str(device.folder)]
@@ -352,5 +359,5 @@ def test_the_command_line_of_ssh() -> None:
     argv = Remote("pi@host", 22, Path("c")).ssh(["rm", "a b; x"])
     assert argv == [
         *["ssh", "-F", "c", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"],
-        *["-o", "ServerAliveCountMax=4", "-p", "22", "-T", "--", "pi@host", "rm 'a b; x'"],
+        *["-o", "ServerAliveCountMax=4", "-p", "22", "-S", "none", "-T", "--", "pi@host", "rm 'a b; x'"],
     ]
