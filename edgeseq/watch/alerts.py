@@ -41,6 +41,7 @@ class AlertSettings:
     cooldown: float = 900.0
     """Seconds after an alert for a class in which further ones for that class are gathered, to be sent together."""
     log: bool = True
+    """Whether the log of the daemon has a warning line for each."""
     webhooks: tuple[Webhook, ...] = ()
     commands: tuple[Command, ...] = ()
     mqtt: tuple[Mqtt, ...] = ()

@@ -24,9 +24,13 @@ class Limits:
     """When a policy begins, and what it does. Seconds are of the age of what waits."""
 
     prefix_after: float = 60.0
+    """Seconds after which only the first bases of each read are scored."""
     sample_after: float = 300.0
+    """Seconds after which only some of the reads are scored; more than ``prefix_after``."""
     prefix_bases: int = 1000
+    """How many bases of a read are scored then."""
     one_in: int = 10
+    """One read in so many is scored under ``sample``."""
     calm: float = 30.0
     """Seconds for which the age has to be below half of a limit before its policy ends."""
 

@@ -25,7 +25,9 @@ class Command:
     """A program and its arguments; no shell is in between. Exit code 0 counts as delivered."""
 
     argv: tuple[str, ...]
+    """The program and its arguments, a text each."""
     name: str = ""
+    """How it is called in the journal and on the page."""
     timeout: float = 30.0
     """Seconds after which the program, and all that it started, is killed."""
 

@@ -20,17 +20,23 @@ class Mqtt:
     """A broker and a topic. A message counts as delivered once the broker has acknowledged it (QoS 1)."""
 
     host: str
+    """The broker."""
     port: int = 1883
+    """Its port; 8883 is usual with TLS."""
     topic: str = "edgeseq/alerts"
+    """What messages are published to."""
     name: str = ""
+    """How it is called in the journal and on the page."""
     username: str = ""
+    """Who logs in; nobody does where it is empty."""
     password: str = field(default="", repr=False)
+    """The password of ``username``."""
     tls: bool = False
     """Encrypt, and check the broker's certificate."""
     ca: str = ""
     """File of certificates to trust instead of the system's."""
     timeout: float = 10.0
-    """Seconds."""
+    """Seconds for each step of a delivery."""
 
     def __post_init__(self) -> None:
         if not self.host:

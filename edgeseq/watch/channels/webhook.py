@@ -24,9 +24,11 @@ class Webhook:
     """An address that takes JSON. Any answer of 200 to 299 counts as delivered."""
 
     url: str = field(repr=False)
+    """The address."""
     name: str = ""
     """How it is called where the address, which may hold a secret, must not be shown."""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Further headers of the request, as a table; those that hold secrets come from ``headers_file``."""
     timeout: float = 10.0
     """Seconds."""
 
