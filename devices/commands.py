@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from devices.profiles import Format, Profile, load_profile, profiles
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command("list")
@@ -68,6 +71,51 @@ def emulate_command(
         click.echo(str(built.folder))
         return
     context.exit(emulate(built, core, command))
+
+
+@click.command(
+    "count",
+    epilog="""Examples:
+
+\b
+  python -m devices count panel.edgeseq
+  python -m devices count panel.edgeseq --cpu raspberry-pi-5 --length 1000 --batch 4 --json
+""",
+)
+@click.argument("bundle", type=_FILE)
+@click.option("--cpu", "cpus", multiple=True, help="A processor, or a device by its name; repeatable.  [default: both]")
+@click.option("--length", type=click.IntRange(min=1), help="Bases of each made-up read.  [default: a full window]")
+@click.option(
+    "--batch", type=click.IntRange(min=1), help="Reads that run together.  [default: 8,192 tokens, at most 8]"
+)
+@click.option("--times", type=click.IntRange(min=1), default=3, show_default=True, help="Inferences that are counted.")
+@click.option("--graph", type=_FILE, help="Count this ONNX file in place of the bundle's own graph.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def count_command(
+    bundle: Path,
+    cpus: tuple[str, ...],
+    length: int | None,
+    batch: int | None,
+    times: int,
+    graph: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the instructions that BUNDLE takes per kilobase, by class, on Arm processors.
+
+    Start-up and loading are not in it. Needs a C compiler.
+    """
+    from devices.arm import DEFAULT, core_name
+    from devices.count import count, described, table
+    from devices.environment import environment
+
+    cores = tuple(dict.fromkeys(core_name(cpu) for cpu in cpus or DEFAULT))
+    counts = count(bundle, cores=cores, length=length, batch=batch, times=times, graph=graph, built=environment(_say))
+    if as_json:
+        click.echo(json.dumps(described(counts, bundle), indent=2))
+        return
+    first = counts[0]
+    click.echo(f"{bundle.name}: million instructions per kilobase, {first.bases:,} bases as {first.tokens:,} tokens\n")
+    click.echo(table(counts))
 
 
 def _list_emulation() -> None:
