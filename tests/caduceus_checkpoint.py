@@ -104,10 +104,11 @@ def compute(
     def norm(name: str, x: Array) -> Array:
         name = f"{BACKBONE}{name}." + ("submodule." if strands and not fused else "")
         if config["rms_norm"]:
-            return x / np.sqrt((x**2).mean(-1, keepdims=True) + config["norm_epsilon"]) * weights[name + "weight"]
+            scale = np.sqrt((x**2).mean(-1, keepdims=True) + config["norm_epsilon"])
+            return np.asarray(x / scale * weights[name + "weight"])
         centred = x - x.mean(-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + config["norm_epsilon"])
-        return scaled * weights[name + "weight"] + weights[name + "bias"]
+        return np.asarray(scaled * weights[name + "weight"] + weights[name + "bias"])
 
     def mix(layer: int, x: Array) -> Array:
         at = f"{BACKBONE}layers.{layer}.mixer.{'submodule.' if strands else ''}"
@@ -152,7 +153,7 @@ def _mamba(weights: Mapping[str, Array], at: str, shared: str, x: Array) -> Arra
     taps = weights[at + "conv1d.weight"][:, 0]
     padded = np.concatenate((np.zeros((len(x), taps.shape[1] - 1, inner.shape[-1])), inner), axis=1)
     seen = sum(padded[:, tap : tap + x.shape[1]] * taps[:, tap] for tap in range(taps.shape[1]))
-    c = _silu(seen + weights.get(at + "conv1d.bias", 0.0))
+    c = _silu(np.asarray(seen) + weights.get(at + "conv1d.bias", 0.0))
     states = weights[at + "A_log"].shape[1]
     small, inward, outward = np.split(c @ weights[at + "x_proj.weight"].T, [-2 * states, -states], axis=-1)
     delta = np.log1p(np.exp(small @ weights[at + "dt_proj.weight"].T + weights[at + "dt_proj.bias"]))
@@ -174,4 +175,4 @@ def _pool(x: Array, pooling: str) -> Array:
 
 
 def _silu(x: Array) -> Array:
-    return x / (1 + np.exp(-x))
+    return np.asarray(x / (1 + np.exp(-x)))

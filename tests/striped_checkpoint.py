@@ -272,4 +272,4 @@ def compute(
         x = x + linear(at + "mlp.l3", gate * linear(at + "mlp.l2", y))
     hidden = norm("norm.scale", x) if config["final_norm"] else x
     decoder = weights["embedding_layer.weight"] if config["tie_embeddings"] else weights["unembed.weight"]
-    return hidden, hidden @ decoder.T
+    return np.asarray(hidden), np.asarray(hidden @ decoder.T)
