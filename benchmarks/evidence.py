@@ -178,7 +178,7 @@ def plot(path: Path, rates: Sequence[Rate], curves: Sequence[tuple[str, list[flo
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def main() -> None:
