@@ -63,9 +63,9 @@ class Rule:
         """The sentence for a value that is outside, or nothing."""
         low, high = self.low, self.high
         if low is not None and (value < low or (self.above and value == low)):
-            return f"is {value:g}; it has to be {'more than' if self.above else 'at least'} {low:g}"
+            return f"is {_figure(value)}; it has to be {'more than' if self.above else 'at least'} {_figure(low)}"
         if high is not None and (value > high or (self.below and value == high)):
-            return f"is {value:g}; it has to be {'less than' if self.below else 'at most'} {high:g}"
+            return f"is {_figure(value)}; it has to be {'less than' if self.below else 'at most'} {_figure(high)}"
         return ""
 
 
@@ -319,6 +319,10 @@ def _pairs(text: str) -> tuple[tuple[str, str], ...]:
 
 def _join(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _shown(value: Any) -> str:
