@@ -106,6 +106,20 @@ def test_what_was_detected_stays_so_and_is_not_news_again(tmp_path: Path, bundle
     assert weigh(10, 5010, Bounds(0.001, 0.01, 0.01 / 192, 0.05)).answer is Answer.NOT_DETECTED
 
 
+def test_a_barcode_that_is_expected_and_has_no_reads_is_listed(tmp_path: Path, bundle_path: Path) -> None:
+    with living(tmp_path, bundle_path) as run:
+        run.live.names = {"barcode01": "Patient 17", "barcode12": "water"}
+        run.score("barcode01", other=5)
+        run.score("barcode03", other=5)
+        told = run.live.snapshot(0)["samples"]
+        assert [(barcode, one["name"], one["words"]) for barcode, one in told.items()] == [
+            ("barcode01", "Patient 17", "nothing detected at 5 reads"),
+            ("barcode03", "", "nothing detected at 5 reads"),
+            ("barcode12", "water", "no data yet"),
+        ]
+        assert words(run, "barcode12", "a") == "no data yet"
+
+
 def test_other_questions_hold_from_now_on(tmp_path: Path, bundle_path: Path) -> None:
     with living(tmp_path, bundle_path, Questions(background=0.4)) as run:
         run.score("barcode01", a=20, other=80)

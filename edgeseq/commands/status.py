@@ -107,7 +107,7 @@ def _samples(told: dict[str, Any]) -> Table:
         words = escape(f"control: {one['words']}" if one["control"] else one["words"])
         hit = any(answer["answer"] == "detected" for answer in one["answers"])
         table.add_row(
-            escape(barcode),
+            escape(f"{barcode} {one['name']}".rstrip()),
             f"{one['reads']:,}",
             f"{one['bases'] / 1e6:,.1f}",
             f"[bold red]{words}[/]" if hit else words,

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -49,9 +49,18 @@ class Live:
     Detections go to the journal first and then to ``alerts``, which this starts and closes.
     """
 
-    def __init__(self, daemon: Daemon, journal: Journal, questions: Questions, alerts: Alerts) -> None:
-        """Takes over what the journal holds. Raises JournalError."""
+    def __init__(
+        self,
+        daemon: Daemon,
+        journal: Journal,
+        questions: Questions,
+        alerts: Alerts,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Takes over what the journal holds; ``names`` are of samples, by barcode. Raises JournalError."""
         self.alerts = alerts
+        self.names: Mapping[str, str] = names or {}
+        """Names of samples by barcode; may be set anew at any time. They are shown, and never part of an alert."""
         self.out = journal.path.parent
         self._daemon = daemon
         self._journal = journal
@@ -244,7 +253,7 @@ class Live:
         daemon = self._daemon
         with self._lock:
             answers, shares = self._answers, self._shares
-            samples = {name: _copied(sample) for name, sample in self._tallies}
+            samples = {name: Sample() for name in self.names} | {name: _copied(one) for name, one in self._tallies}
             history = self._history.told()
             rates = self._recent()
             detections = list(self._detections)
@@ -252,7 +261,10 @@ class Live:
         evidence: dict[str, list[tuple[str, Evidence]]] = {}
         for barcode, label, found in answers:
             evidence.setdefault(barcode, []).append((label, found))
-        told = {name: facts.sample_facts(name, one, answers, evidence.get(name, [])) for name, one in samples.items()}
+        told = {
+            name: {"name": self.names.get(name, ""), **facts.sample_facts(name, one, answers, evidence.get(name, []))}
+            for name, one in sorted(samples.items())
+        }
         whole = merged(samples.values())
         compositions = shares.update([(RUN, whole), *samples.items()])
         facts.with_compositions(told, compositions)

@@ -118,15 +118,17 @@ def _headline(run: Run, whole: Sample) -> Iterator[str]:
 def _overview(run: Run, palette: Palette) -> Iterator[str]:
     samples = run.told.get("samples", {})
     rows = []
-    for barcode, sample in run.tallies:
+    missing = {barcode: Sample() for barcode in samples if barcode not in run.tallies.samples}
+    for barcode, sample in sorted([*run.tallies, *missing.items()], key=lambda one: one[0]):
         one = samples.get(barcode, {})
         words = one.get("words", "no answer yet")
         hit = any(answer["answer"] == "detected" for answer in one.get("answers", []))
         mark = ' class="found-word"' if hit else ""
         named = f"control: {words}" if one.get("control") else words
         rows.append(
-            f'<tr><td>{escape(barcode)}</td><td class="number">{sample.reads:,}</td><td class="number">{sample.bases:,}'
-            f'</td><td{mark}>{escape(named)}</td><td class="bar-cell">{strip(sample.labels, palette)}</td></tr>'
+            f'<tr><td>{escape(_titled(run, barcode))}</td><td class="number">{sample.reads:,}</td>'
+            f'<td class="number">{sample.bases:,}</td><td{mark}>{escape(named)}</td>'
+            f'<td class="bar-cell">{strip(sample.labels, palette)}</td></tr>'
         )
     head = ("Barcode", "Reads", "Bases", "Answer", "Calls")
     yield _section("Barcodes", _table(head, rows or ["<tr><td colspan=5>No data yet</td></tr>"], numbers=(1, 2)))
@@ -137,7 +139,13 @@ def _barcode(run: Run, barcode: str, palette: Palette) -> Iterator[str]:
     body = _chart(run.history, barcode, palette)
     if one is not None:
         body += "".join(_shares(one, palette)) + _evidence(run, one)
-    yield _section(escape(barcode), body)
+    yield _section(escape(_titled(run, barcode)), body)
+
+
+def _titled(run: Run, barcode: str) -> str:
+    """A barcode with the name of its sample, where it has one."""
+    name = run.told.get("samples", {}).get(barcode, {}).get("name", "")
+    return f"{barcode} · {name}" if name else barcode
 
 
 def _chart(history: History, barcode: str | None, palette: Palette) -> str:

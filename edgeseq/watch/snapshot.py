@@ -19,7 +19,7 @@ from edgeseq.watch import device
 from edgeseq.watch.answers import Answers
 from edgeseq.watch.daemon import Daemon
 from edgeseq.watch.detection import Detection
-from edgeseq.watch.evidence import Answer, Evidence
+from edgeseq.watch.evidence import Answer, Evidence, weigh
 from edgeseq.watch.shares import Composition
 from edgeseq.watch.tallies import Sample
 from edgeseq.watch.words import NOT_ASKED, answer_words
@@ -150,6 +150,8 @@ def run_facts(whole: Sample, samples: Mapping[str, Told], answers: Answers, comp
 
 def sample_facts(barcode: str, sample: Sample, answers: Answers, evidence: Sequence[tuple[str, Evidence]]) -> Told:
     """One barcode; of one beyond the expected number nothing is said."""
+    if not sample.reads:
+        evidence = [(label, weigh(0, 0, answers.bounds(label))) for label in answers.classes]
     if not evidence and answers.classes:
         return {**_counts(sample), "control": False, "asked": False, "words": NOT_ASKED, "answers": []}
     answered = [_answer(label, found, answers) for label, found in evidence]

@@ -126,7 +126,7 @@ class Station:
         )
         opened.callback(self._close_scorer)
         alerts = Alerts(wanted.alerts, self._journal, self._about())
-        self.live = Live(self.daemon, self._journal, wanted.questions, alerts)
+        self.live = Live(self.daemon, self._journal, wanted.questions, alerts, wanted.samples)
         self.page = _page(self.live, wanted.page)
         opened.callback(self._close_page)
 
@@ -185,6 +185,7 @@ class Station:
         self.daemon.follow([str(folder) for folder in new.folders])
         if scorer is not None:
             self._hand_over(scorer)
+        self.live.names = new.samples
         if alerts is not None:
             self.live.use(alerts)
         if scorer is not None or new.questions != old.questions:

@@ -98,7 +98,7 @@ function barcodes() {
     const hit = one.answers.some((other) => other.answer === "detected");
     const words = one.control ? `control: ${one.words}` : one.words;
     return make("tr", { class: name === chosen ? "chosen" : false },
-      make("td", {}, make("button", { type: "button", onclick: () => { choose(name); at("sample").scrollIntoView({ behavior: "smooth" }); } }, name)),
+      make("td", {}, make("button", { type: "button", onclick: () => { choose(name); at("sample").scrollIntoView({ behavior: "smooth" }); } }, titled(name))),
       make("td", { class: "number" }, whole(one.reads)), make("td", { class: "number wide" }, short(one.bases)),
       make("td", { class: hit ? "found-word" : "" }, words), make("td", { class: "wide" }, strip(one.labels, one.reads)));
   });
@@ -106,11 +106,12 @@ function barcodes() {
   show("barcodes", make("thead", {}, head), make("tbody", {}, ...(rows.length ? rows : [empty])));
 }
 
+const titled = (name) => (now.samples[name].name ? `${name} · ${now.samples[name].name}` : name);
 function choose(name) { chosen = name; render(); }
 function choices() {
   const names = ["", ...Object.keys(now.samples)], select = at("chosen");
   if ([...select.options].map((one) => one.value).join("\n") !== names.join("\n")) {
-    select.replaceChildren(...names.map((name) => make("option", { value: name }, name || "all barcodes")));
+    select.replaceChildren(...names.map((name) => make("option", { value: name }, name ? titled(name) : "all barcodes")));
   }
   select.value = chosen;
 }
@@ -236,15 +237,22 @@ function render() {
   inOrder(Object.keys(now.run.labels)).forEach(colour);
   state(); answer(); tiles(); barcodes(); choices(); chart(); shares(); evidence(); health(); alerts(); about();
 }
+function renderSoon() {  // what matters is painted first
+  inOrder(Object.keys(now.run.labels)).forEach(colour);
+  state(); answer(); tiles();
+  requestAnimationFrame(() => setTimeout(() => { render(); listen(); }));
+}
 
 at("chosen").addEventListener("change", (event) => choose(event.target.value));
 at("scale").addEventListener("click", () => { asReads = !asReads; at("scale").setAttribute("aria-pressed", asReads); at("scale").textContent = asReads ? "as shares" : "as reads"; chart(); });
-const source = new EventSource("events");
-source.addEventListener("snapshot", (event) => { now = { history: now.history, ...JSON.parse(event.data) }; heard = Date.now(); connected = true; if (!document.hidden) render(); });
-source.addEventListener("history", (event) => { now = { ...now, history: JSON.parse(event.data) }; });
-source.addEventListener("open", () => { connected = true; });
-source.addEventListener("error", () => { connected = false; state(); });
+function listen() {
+  const source = new EventSource("events");
+  source.addEventListener("snapshot", (event) => { now = { history: now.history, ...JSON.parse(event.data) }; heard = Date.now(); connected = true; if (!document.hidden) render(); });
+  source.addEventListener("history", (event) => { now = { ...now, history: JSON.parse(event.data) }; });
+  source.addEventListener("open", () => { connected = true; });
+  source.addEventListener("error", () => { connected = false; state(); });
+}
 document.addEventListener("visibilitychange", () => { if (!document.hidden) render(); });
 window.addEventListener("resize", chart);
 setInterval(state, 1000);
-render();
+renderSoon();
