@@ -26,11 +26,14 @@ from tiny_outputs import tiny_output
 
 from edgeseq.bundle import read_bundle
 from edgeseq.errors import UsageError
+from edgeseq.scorer import load
 from edgeseq.watch.config import read_configuration
-from edgeseq.watch.journal import JournalError, JournalReader
+from edgeseq.watch.daemon import Daemon
+from edgeseq.watch.journal import NAME, Journal, JournalError, JournalReader
 from edgeseq.watch.load import Limits
 from edgeseq.watch.notify import Notifier
 from edgeseq.watch.pidfile import holder
+from edgeseq.watch.room import ROW, Disk, Room
 from edgeseq.watch.station import Station
 
 
@@ -261,19 +264,48 @@ def test_fork_keeps_the_old_journal_and_goes_on_in_the_newest_that_fits(
 
 
 def test_room_that_ends_is_waited_for_and_nothing_is_lost(tmp_path: Path, config: Path) -> None:
-    configure(tmp_path, "[disk]\nmax_bytes = 10_000_000\n")
+    configure(tmp_path, "[disk]\nmax_bytes = 100_000_000\n")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "ballast").write_bytes(bytes(9_500_000))
+    with (tmp_path / "out" / "ballast").open("wb") as file:
+        file.truncate(99_000_000)
     write(run_folder(tmp_path / "run", READS[:60]))
     with running(config) as station:
         until(lambda: bool(station.daemon.progress.trouble))
-        assert "of the 10 MB that disk.max_bytes allows; raise that and reload" in station.daemon.progress.trouble
+        assert "of the 100 MB that disk.max_bytes allows; raise that and reload" in station.daemon.progress.trouble
         assert "disk.max_bytes allows" in station.describe()
-        configure(tmp_path, "[disk]\nmax_bytes = 20_000_000\n")
+        configure(tmp_path, "[disk]\nmax_bytes = 200_000_000\n")
         reloaded(station, "reloaded")
         until(lambda: station.daemon.progress.reads == 60)
         assert station.daemon.progress.trouble == ""
     assert sorted(scored(tmp_path / "out")) == sorted(names(READS[:60]))
+
+
+@pytest.mark.slow
+def test_the_output_folder_never_grows_beyond_its_bound(tmp_path: Path, panel: Path) -> None:
+    write(run_folder(tmp_path / "run", records(40_000, length=20), files=2))
+    with load(panel, threads=1) as scorer:
+        journal = Journal(tmp_path / "out", {})
+        room = Room(tmp_path / "out", Disk(max_bytes=14_000_000, min_free=0))
+        largest = 0
+
+        def watched(rows: int) -> str:
+            nonlocal largest
+            largest = max(largest, room.used())
+            return room.problem(rows)
+
+        daemon = Daemon([str(tmp_path / "run")], scorer, journal, room=watched, interval=0.02, commit=0.02)
+        thread = threading.Thread(target=daemon.run)
+        thread.start()
+        until(lambda: bool(daemon.progress.trouble))
+        assert daemon.progress.reads > 0
+        assert max(largest, room.used()) <= 14_000_000
+        room.disk = Disk(min_free=0)
+        until(lambda: daemon.progress.reads == 40_000)
+        daemon.stop()
+        thread.join()
+        journal.close()
+    per_row = (tmp_path / "out" / NAME).stat().st_size / 40_000
+    assert 200 < per_row < ROW
 
 
 def test_free_space_is_left_to_others(tmp_path: Path, config: Path) -> None:

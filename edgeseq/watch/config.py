@@ -62,7 +62,7 @@ RULES: Mapping[str, Rule] = {
     "limits.prefix_bases": Rule(1),
     "limits.one_in": Rule(1),
     "limits.calm": Rule(0),
-    "disk.max_bytes": Rule(10_000_000, size=True),
+    "disk.max_bytes": Rule(100_000_000, size=True),
     "disk.min_free": Rule(0, size=True),
     "disk.events": Rule(100),
     "questions.alpha": Rule(0, 0.5, above=True),

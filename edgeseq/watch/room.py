@@ -10,9 +10,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-ROW = 1024
-"""Bytes for which each row is taken: 300 to 400 in the journal, its indices included, and as many in its log."""
-SPARE = 1 << 20
+from edgeseq.watch.journal import NAME
+
+ROW = 512
+"""Bytes for which each row is taken: 300 to 400 in the journal, its index included."""
+PAGES = 2 * 4096
+"""Bytes that a row may change: a page of the table and one of its index, each of which goes through the log."""
+SPARE = 4 << 20
 """Bytes for what else a transaction may need."""
 
 
@@ -37,7 +41,7 @@ class Room:
 
     def problem(self, rows: int) -> str:
         """Why so many rows more cannot be stored; nothing if they can."""
-        need = rows * ROW + SPARE
+        need = self.need(rows)
         if self.disk.max_bytes is not None and (used := self.used()) + need > self.disk.max_bytes:
             allowed = f"the {readable(self.disk.max_bytes)} that disk.max_bytes allows"
             return (
@@ -52,6 +56,15 @@ class Room:
             kept = f"disk.min_free keeps {readable(self.disk.min_free)} for others"
             return f"has {readable(free)} left, and {kept}; make room on the disk; scoring goes on by itself"
         return ""
+
+    def need(self, rows: int) -> int:
+        """The most bytes by which the folder grows while so many rows are stored."""
+        try:
+            journal = (self.folder / NAME).stat().st_size
+        except OSError:
+            journal = 0
+        grown = rows * ROW
+        return grown + min(rows * PAGES, journal + grown) + SPARE
 
     def used(self) -> int:
         """Bytes of all files below the folder."""
