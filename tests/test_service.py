@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,14 +126,44 @@ def test_the_owner_of_the_output_folder_runs_it(tmp_path: Path) -> None:
 
 def test_installing_writes_the_unit_and_makes_the_output_folder(tmp_path: Path) -> None:
     user = getpass.getuser()
-    path = install("[Unit]\n", "edgeseq-two", tmp_path, tmp_path / "out", user)
+    config = tmp_path / "run.toml"
+    config.write_text(BASE)
+    service = Service(config, user)
+    path = install("[Unit]\n", "edgeseq-two", tmp_path, tmp_path / "out", service)
     assert path.read_text() == "[Unit]\n"
     assert path.name == "edgeseq-two.service"
     assert (tmp_path / "out").owner() == user
     with pytest.raises(UsageError, match="there is no user nobody-like-this; make one: useradd"):
-        install("", "a", tmp_path, tmp_path / "out", "nobody-like-this")
+        install("", "a", tmp_path, tmp_path / "out", Service(config, "nobody-like-this"))
     with pytest.raises(UsageError, match="install it as root"):
-        install("", "a", tmp_path / "absent", tmp_path / "out", user)
+        install("", "a", tmp_path / "absent", tmp_path / "out", service)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may ask what another user may do")
+def test_rights_that_the_user_lacks_are_named_before_anything_is_written() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (config := folder / "run.toml").write_text(BASE)
+        (python := folder / "python").write_text("")
+        (out := folder / "out").mkdir()
+        service = Service(config, "nobody", python=str(python))
+
+        def said() -> str:
+            with pytest.raises(UsageError) as caught:
+                install("", "a", folder, out, service)
+            return str(caught.value)
+
+        assert said() == (f"nobody may not read {config}: {folder} is closed to it; chgrp nobody and chmod g+r")
+        folder.chmod(0o755)
+        config.chmod(0o600)
+        assert said() == f"nobody may not read {config}; chgrp nobody and chmod g+r"
+        config.chmod(0o644)
+        assert said() == f"nobody may not run {python}; install edgeseq where all may run it, such as /opt"
+        python.chmod(0o755)
+        assert said() == f"nobody may not write to {out}; chown -R nobody {out}"
+        assert not (folder / "a.service").exists()
+        out.chmod(0o777)
+        install("", "a", folder, out, service)
 
 
 def test_the_command_prints_it(folder: Path, run_edgeseq: RunEdgeseq) -> None:

@@ -36,9 +36,10 @@ def command(config: Path, user: str | None, memory: str, name: str, installed: b
 
     configuration = read_configuration(config)
     user = user or owner(configuration.out)
-    text = unit(configuration, Service(config, user, memory))
+    service = Service(config, user, memory)
+    text = unit(configuration, service)
     if not installed:
         click.echo(text, nl=False)
         return
-    path = install(text, name, folder, configuration.out, user)
+    path = install(text, name, folder, configuration.out, service)
     click.echo(f"{path} is written. Next: systemctl enable --now {name}", err=True)

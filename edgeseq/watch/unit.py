@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -69,9 +70,14 @@ def owner(out: Path) -> str:
     return "edgeseq" if name == "root" else name
 
 
-def install(text: str, name: str, folder: Path, out: Path, user: str) -> Path:
-    """Writes the unit, prepares the output folder, and has systemd read its units again. Raises UsageError."""
+def install(text: str, name: str, folder: Path, out: Path, service: Service) -> Path:
+    """Writes the unit, makes the output folder if need be, and has systemd read its units again.
+
+    Raises UsageError where there is no such user, or the user may not read the configuration, run this Python or write
+    to the output folder.
+    """
     path = folder / f"{name}.service"
+    user = service.user
     try:
         entry = pwd.getpwnam(user)
     except KeyError as error:
@@ -83,6 +89,7 @@ def install(text: str, name: str, folder: Path, out: Path, user: str) -> Path:
         if not out.exists():
             out.mkdir(parents=True)
             os.chown(out, entry.pw_uid, entry.pw_gid)
+        _check_rights(service, out, entry)
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
@@ -96,6 +103,28 @@ def install(text: str, name: str, folder: Path, out: Path, user: str) -> Path:
         if done.returncode:
             raise UsageError(f"{path} is written, but systemctl daemon-reload says: {done.stderr.strip()}")
     return path
+
+
+def _check_rights(service: Service, out: Path, entry: pwd.struct_passwd) -> None:
+    """Raises UsageError where the user may not do what the service has to."""
+    needs = (
+        (service.config.absolute(), stat.S_IROTH, "read", f"chgrp {entry.pw_name} and chmod g+r"),
+        (Path(service.python).resolve(), stat.S_IXOTH, "run", "install edgeseq where all may run it, such as /opt"),
+        (out.absolute(), stat.S_IWOTH, "write to", f"chown -R {entry.pw_name} {out}"),
+    )
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    for path, right, verb, remedy in needs:
+        for place in reversed(path.parents):
+            if not _may(place.stat(), stat.S_IXOTH, entry.pw_uid, groups):
+                raise UsageError(f"{entry.pw_name} may not {verb} {path}: {place} is closed to it; {remedy}")
+        if not _may(path.stat(), right, entry.pw_uid, groups):
+            raise UsageError(f"{entry.pw_name} may not {verb} {path}; {remedy}")
+
+
+def _may(status: os.stat_result, right: int, user: int, groups: list[int]) -> bool:
+    """Whether a user has a right (as the bit for others has it) by owner, group or the rest."""
+    shift = 6 if status.st_uid == user else 3 if status.st_gid in groups else 0
+    return user == 0 or bool(status.st_mode & (right << shift))
 
 
 def _network(configuration: Configuration) -> str:
