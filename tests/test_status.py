@@ -42,8 +42,8 @@ def test_evidence_of_a_barcode(tmp_path: Path, bundle_path: Path, run_edgeseq: R
     done = run_edgeseq("status", tmp_path, "--barcode", "barcode01")
     lines = [" ".join(line.split()) for line in done.out.splitlines()]
     place = lines.index("barcode01, at 1,000 reads; detected once the evidence is 4.3")
-    assert re.fullmatch(r"a detected 100 \d\.\d\d–1\d\.\d\d% 0\.10% \d+\.\d", lines[place + 2])
-    assert re.fullmatch(r"b not detected 1 % 0 0\.00–0\.\d\d% 0\.10% 0\.0", lines[place + 3])
+    assert re.fullmatch(r"a detected 100 \d\.\d\d–1\d\.\d\d% 0\.1 % \d+\.\d", lines[place + 2])
+    assert re.fullmatch(r"b not detected 1 % 0 0\.00–0\.\d\d% 0\.1 % 0\.0", lines[place + 3])
 
 
 def test_a_barcode_without_reads(tmp_path: Path, bundle_path: Path, run_edgeseq: RunEdgeseq) -> None:

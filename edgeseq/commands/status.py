@@ -145,7 +145,7 @@ def _evidence(barcode: str, told: dict[str, Any]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for one in sorted(sample["answers"], key=lambda one: (-one["strength"], -one["hits"])):
         least = f"{share_words(known[one['label']]['least'])}" if one["ruled_out"] else ""
-        shares = f"{100 * one['low']:.2f}–{one['high']:.2%}", f"{one['background']:.2%}"
+        shares = f"{100 * one['low']:.2f}–{one['high']:.2%}", share_words(one["background"])
         table.add_row(escape(one["label"]), one["answer"], least, f"{one['hits']:,}", *shares, f"{one['strength']:.1f}")
     return table
 

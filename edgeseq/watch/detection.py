@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeseq.watch.answers import Crossing
 from edgeseq.watch.journal import DETECTED
+from edgeseq.watch.words import share_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ class Detection:
     def sentence(self) -> str:
         """For people."""
         return (
-            f"{self.label} detected in {self.barcode}: {self.hits:,} of {self.reads:,} reads, at least {self.low:.2%} "
-            f"(background {self.background:.2%})"
+            f"{self.label} detected in {self.barcode}: {self.hits:,} of {self.reads:,} reads, at least "
+            f"{share_words(self.low)} (background {share_words(self.background)})"
         )
 
     def text(self) -> str:

@@ -7,6 +7,7 @@ once a second and only as far as somebody looks, and writes OUT/status.json.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -26,7 +27,7 @@ from edgeseq.watch.detection import Detection
 from edgeseq.watch.evidence import Evidence
 from edgeseq.watch.history import restored
 from edgeseq.watch.journal import DETECTED, RATES, SENT, Journal, JournalError, JournalReader, Row
-from edgeseq.watch.shares import Shares
+from edgeseq.watch.shares import BUDGET, Shares
 from edgeseq.watch.tallies import Sample, merged
 
 STATUS = "status.json"
@@ -231,6 +232,7 @@ class Live:
                 told["alerts"],
                 told["health"]["policy"],
                 told["bundle"],
+                [one["composition"] and one["composition"]["reads"] for one in told["samples"].values()],
                 told["events"][:1],
             ]
         )
@@ -266,7 +268,8 @@ class Live:
             for name, one in sorted(samples.items())
         }
         whole = merged(samples.values())
-        compositions = shares.update([(RUN, whole), *samples.items()])
+        budget = math.inf if self._ended else BUDGET
+        compositions = shares.update([(RUN, whole), *samples.items()], budget=budget)
         facts.with_compositions(told, compositions)
         health = facts.health_facts(daemon, self.out, time.monotonic() - daemon.progress.advanced)
         state, why = ("ended", "") if self._ended else facts.state_of(health, whole.reads)

@@ -197,7 +197,7 @@ def _evidence(run: Run, one: Mapping[str, Any]) -> str:
         mark = ' class="found-word"' if hit else ""
         rows.append(
             f"<tr><td{mark}>{escape(part['label'])}</td><td{mark}>{escape(part['words'])}</td>"
-            f'<td class="number">{part["hits"]:,}</td><td class="number">{part["background"]:.2%}</td>'
+            f'<td class="number">{part["hits"]:,}</td><td class="number">{share_words(part["background"])}</td>'
             f'<td class="number">{part["strength"]:.1f} of {thresholds[part["label"]]:.1f}</td>'
             f'<td class="bar-cell">{drawn}</td></tr>'
         )

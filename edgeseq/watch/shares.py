@@ -17,7 +17,7 @@ GROWTH = 1.05
 STALE = 30.0
 """… or after so many seconds, where there are new ones."""
 BUDGET = 0.1
-"""Seconds of work at a time; what is left over is done next time."""
+"""Seconds of a processor's time that are spent at once; what is left over is done next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class Shares:
 
     def update(self, samples: Iterable[tuple[str, Sample]], *, budget: float = BUDGET) -> dict[str, Composition]:
         """The compositions of all samples that have one; those named first come first where time is short."""
-        began = time.monotonic()
+        began = time.thread_time()
         waiting = [(name, sample) for name, sample in samples if sample.tested]
         waiting.sort(key=lambda one: self._known[one[0]].made if one[0] in self._known else 0.0)
         for name, sample in waiting:
-            now = time.monotonic()
-            if now - began > budget:
+            if time.thread_time() - began > budget:
                 break
+            now = time.monotonic()
             known = self._known.get(name)
             if known is None or self._outdated(known, sample, now):
                 self._known[name] = self._work_out(sample, now)

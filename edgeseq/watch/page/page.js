@@ -178,7 +178,7 @@ function evidence() {
       make("rect", { x: 0, y: 2, width, height: 6, fill: hit ? "var(--found)" : "var(--c1)" }),
       make("rect", { x: 49.8, y: 0, width: 0.5, height: 10, fill: "var(--text)" }));
     const strength = part.strength > 0 ? `, evidence ${part.strength > 100 ? "over 100" : part.strength.toFixed(1)}` : "";
-    return make("div", { class: "bar" }, make("span", { class: hit ? "found-word" : "" }, part.label), svg, make("span", {}, `${whole(part.hits)} called, background ${share(part.background)}${strength}`));
+    return make("div", { class: "bar" }, make("span", { class: hit ? "found-word" : "" }, part.label), svg, make("span", {}, `${whole(part.hits)} called, background ${Number((100 * part.background).toPrecision(2))} %${strength}`));
   };
   const rows = [...one.answers].sort((a, b) => b.strength - a.strength || b.hits - a.hits);
   const groups = new Map();
