@@ -36,6 +36,8 @@ from edgeseq.watch.pidfile import holder
 from edgeseq.watch.room import ROW, Disk, Room
 from edgeseq.watch.station import Station
 
+Run = Callable[..., Any]
+
 
 @pytest.fixture
 def panel(tmp_path: Path) -> Path:
@@ -354,9 +356,43 @@ def bases(record: bytes) -> int:
     return len(record.splitlines()[1])
 
 
+def test_an_end_without_room_loses_nothing(tmp_path: Path, config: Path) -> None:
+    configure(tmp_path, '[disk]\nmin_free = "900 TB"\n')
+    write(run_folder(tmp_path / "run", READS[:30]))
+    process = start(config)
+    until(lambda: "min_free" in status(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert b"disk.min_free keeps 900 TB for others" in said.splitlines()[-1]
+    configure(tmp_path)
+    with running(config) as station:
+        until(lambda: station.daemon.progress.reads == 30)
+
+
+def status(folder: Path) -> str:
+    try:
+        return (folder / "out" / "status.json").read_text()
+    except OSError:
+        return ""
+
+
+def test_another_bundle_at_the_start_is_a_mistake_of_use(
+    tmp_path: Path, config: Path, panel: Path, run_edgeseq: Run
+) -> None:
+    configure(tmp_path, "until_idle = 0.1\n")
+    assert run_edgeseq("watch", "--config", config).code == 0
+    point(panel, "two.edgeseq")
+    done = run_edgeseq("watch", "--config", config)
+    assert done.code == 2
+    assert "was begun with other settings: bundle was" in done.err
+    assert run_edgeseq("watch", "--config", config, "--switch").code == 0
+    assert run_edgeseq("watch", "--config", config).code == 0
+
+
 HANGS = """
 import signal
-from edgeseq.commands.watch import _obey_signals
+from edgeseq.commands.watch import _obeying_signals
 
 class Station:
     def stop(self):
@@ -364,10 +400,10 @@ class Station:
     def reload(self):
         print("reload", flush=True)
 
-_obey_signals(Station())
-print("up", flush=True)
-while True:
-    signal.pause()
+with _obeying_signals(Station()):
+    print("up", flush=True)
+    while True:
+        signal.pause()
 """
 
 
@@ -394,9 +430,6 @@ def test_journald_gets_priorities(tmp_path: Path, config: Path) -> None:
         argv = [sys.executable, "-m", "edgeseq", "watch", "--config", str(config)]
         assert subprocess.run(argv, stderr=file, env=environment, check=False).returncode == 0
     assert path.read_text().splitlines()[0] == f"<6>watching {tmp_path / 'run'}"
-
-
-Run = Callable[..., Any]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -62,7 +64,7 @@ def command(config: Path | None, fork: bool, switch: bool, log_level: str | None
     not read.
     """
     from edgeseq.watch.config import read_configuration
-    from edgeseq.watch.log import set_up_log
+    from edgeseq.watch.log import logged
     from edgeseq.watch.notify import Notifier
     from edgeseq.watch.station import Station
 
@@ -76,10 +78,10 @@ def command(config: Path | None, fork: bool, switch: bool, log_level: str | None
         return read_configuration(path) if config is not None else _configuration(**given)
 
     configuration = reread()
-    set_up_log(log_level or configuration.log_level)
-    station = Station(configuration, reread=reread, fork=fork, switch=switch, notifier=Notifier.of_environment())
-    _obey_signals(station)
-    station.run()
+    with logged(log_level or configuration.log_level):
+        station = Station(configuration, reread=reread, fork=fork, switch=switch, notifier=Notifier.of_environment())
+        with _obeying_signals(station):
+            station.run()
     return _farewell(station)
 
 
@@ -144,7 +146,8 @@ def _page(place: str | None, token_file: Path | None) -> PageSettings | None:
     return PageSettings(found[1].strip("[]") or usual.host, int(found[2] or usual.port), token)
 
 
-def _obey_signals(station: Station) -> None:
+@contextmanager
+def _obeying_signals(station: Station) -> Iterator[None]:
     """The first SIGTERM or SIGINT ends in good order, a second one at once; SIGHUP reloads."""
     asked: list[int] = []
 
@@ -157,9 +160,13 @@ def _obey_signals(station: Station) -> None:
     def reload(_: int, __: FrameType | None) -> None:
         station.reload()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
-    signal.signal(signal.SIGHUP, reload)
+    wanted = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _farewell(station: Station) -> int:

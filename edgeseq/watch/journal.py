@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeseq.errors import EdgeseqError
+from edgeseq.errors import EdgeseqError, UsageError
 
 FORMAT = "1"
 NAME = "journal.sqlite"
@@ -89,6 +89,10 @@ class JournalError(EdgeseqError):
     def __str__(self) -> str:
         sentence = f"{self.path}: {self.problem}"
         return f"{sentence}; {self.remedy}" if self.remedy else sentence
+
+
+class SettingsError(JournalError, UsageError):
+    """The journal was begun with other settings; trying again does not help."""
 
 
 @dataclass(slots=True)
@@ -277,7 +281,7 @@ class Journal:
             changes = ", ".join(
                 f"{key} was {found.get(key, 'not set')}, is {wanted.get(key, 'not set')}" for key in others
             )
-            raise JournalError(
+            raise SettingsError(
                 self.path,
                 f"was begun with other settings: {changes}",
                 remedy="go on with the same settings, choose another output folder, fork with --fork, or take the "

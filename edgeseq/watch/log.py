@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TextIO
 
 ROOT = "edgeseq"
@@ -13,16 +14,21 @@ _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (log
 """The least level → priority of syslog."""
 
 
-def set_up_log(level: str, stream: TextIO | None = None, environment: Mapping[str, str] | None = None) -> None:
-    """Sends everything that this package logs at ``level`` or above to ``stream`` (default: standard error)."""
+@contextmanager
+def logged(level: str, stream: TextIO | None = None, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Meanwhile, all that this package logs at ``level`` or above goes to ``stream`` (default: standard error)."""
     stream = sys.stderr if stream is None else stream
     logger = logging.getLogger(ROOT)
-    logger.handlers.clear()
+    before = logger.handlers[:], logger.propagate, logger.level
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_ForJournald() if is_journald(stream, environment) else _ForPeople())
-    logger.addHandler(handler)
-    logger.propagate = False
+    logger.handlers, logger.propagate = [handler], False
     set_level(level)
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
 
 
 def set_level(level: str) -> None:
