@@ -392,7 +392,8 @@ def test_another_bundle_at_the_start_is_a_mistake_of_use(
 
 HANGS = """
 import signal
-from edgeseq.commands.watch import _obeying_signals
+import os
+from edgeseq.commands.watch import _Signals
 
 class Station:
     def stop(self):
@@ -400,7 +401,9 @@ class Station:
     def reload(self):
         print("reload", flush=True)
 
-with _obeying_signals(Station()):
+with _Signals() as signals:
+    os.kill(os.getpid(), signal.SIGHUP)
+    signals.station = Station()
     print("up", flush=True)
     while True:
         signal.pause()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -78,10 +76,10 @@ def command(config: Path | None, fork: bool, switch: bool, log_level: str | None
         return read_configuration(path) if config is not None else _configuration(**given)
 
     configuration = reread()
-    with logged(log_level or configuration.log_level):
-        station = Station(configuration, reread=reread, fork=fork, switch=switch, notifier=Notifier.of_environment())
-        with _obeying_signals(station):
-            station.run()
+    with logged(log_level or configuration.log_level), _Signals() as signals:
+        notifier = Notifier.of_environment()
+        station = signals.station = Station(configuration, reread=reread, fork=fork, switch=switch, notifier=notifier)
+        station.run()
     return _farewell(station)
 
 
@@ -146,27 +144,35 @@ def _page(place: str | None, token_file: Path | None) -> PageSettings | None:
     return PageSettings(found[1].strip("[]") or usual.host, int(found[2] or usual.port), token)
 
 
-@contextmanager
-def _obeying_signals(station: Station) -> Iterator[None]:
-    """The first SIGTERM or SIGINT ends in good order, a second one at once; SIGHUP reloads."""
-    asked: list[int] = []
+class _Signals:
+    """The first SIGTERM or SIGINT ends in good order, a second one at once; SIGHUP reloads.
 
-    def end(number: int, _: FrameType | None) -> None:
-        if asked:
-            os._exit(128 + number)
-        asked.append(number)
-        station.stop()
+    Before there is a ``station``, the first ends at once, and SIGHUP has nothing to reload.
+    """
 
-    def reload(_: int, __: FrameType | None) -> None:
-        station.reload()
+    def __init__(self) -> None:
+        self.station: Station | None = None
+        self._asked = False
+        self._before: dict[signal.Signals, Any] = {}
 
-    wanted = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> _Signals:
+        for number, handler in ((signal.SIGTERM, self._end), (signal.SIGINT, self._end), (signal.SIGHUP, self._reload)):
+            self._before[number] = signal.signal(number, handler)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _end(self, number: int, _: FrameType | None) -> None:
+        if self._asked or self.station is None:
+            os._exit(128 + number)
+        self._asked = True
+        self.station.stop()
+
+    def _reload(self, _: int, __: FrameType | None) -> None:
+        if self.station is not None:
+            self.station.reload()
 
 
 def _farewell(station: Station) -> int:
