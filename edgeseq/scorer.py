@@ -107,7 +107,7 @@ class Scorer:
         """Everything that turns reads into rows and rows into answers; a model of raw signal has none of it."""
         self._tokenizer = load_tokenizer(self.bundle.tokenizer)
         self._encoder = Encoder(self.manifest.input, self._tokenizer)
-        self._ids, self._mask = _graph_inputs(self.manifest)
+        self._ids, self._mask, self._further = _graph_inputs(self.manifest)
         self._answer = answer_for(self.manifest.task, self._tokenizer)
 
     def __enter__(self) -> Scorer:
@@ -159,7 +159,7 @@ class Scorer:
         Long reads never lie in memory with all their scores. ``live`` and errors as in `score`; raises UsageError for
         a bundle of another kind.
         """
-        self._check_input()
+        self._check_reads()
         kind = self.manifest.task.kind
         if kind != "token-classification":
             raise UsageError(f"{self.manifest.name} is a {kind} model: it has no scores for single bases")
@@ -312,8 +312,18 @@ class Scorer:
             name = self.manifest.name
             raise UsageError(f"{name} takes raw signal, not reads; run it from Python: Scorer.run({{'signal': rows}})")
 
-    def _check_kind(self) -> None:
+    def _check_reads(self) -> None:
         self._check_input()
+        if self._further:
+            name, wants = self.manifest.name, ", ".join(self._further)
+            given = ", ".join(f"{one}=…" for one in self._further)
+            raise UsageError(
+                f"{name} takes {wants} beside input_ids, which no read has; "
+                f"run it from Python: Scorer.run_ids(ids, {given})"
+            )
+
+    def _check_kind(self) -> None:
+        self._check_reads()
         kind = self.manifest.task.kind
         if kind not in SCORED_KINDS:
             raise UsageError(f"{self.manifest.name} is a {kind} model: {_INSTEAD[kind]}")
@@ -327,15 +337,15 @@ def _chunks(reads: Iterable[Read | Chunk | None], live: bool) -> Iterator[Chunk 
     return gathered(source)
 
 
-def _graph_inputs(manifest: Manifest) -> tuple[Tensor, Tensor | None]:
-    """The graph's ids and, where it wants one, its mask. Raises EngineError for a graph that wants anything else."""
+def _graph_inputs(manifest: Manifest) -> tuple[Tensor, Tensor | None, tuple[str, ...]]:
+    """The graph's ids, its mask where it wants one, and the names of what else it wants. Raises EngineError for a graph
+    without ids."""
     by_name = {tensor.name: tensor for tensor in manifest.graph.inputs}
     ids = by_name.pop("input_ids", None)
     mask = by_name.pop("attention_mask", None)
-    if ids is None or by_name:
-        wants = ", ".join(by_name) or "no input_ids"
-        raise EngineError(f"{manifest.name}: this runtime cannot supply the graph's inputs ({wants})")
-    return ids, mask
+    if ids is None:
+        raise EngineError(f"{manifest.name}: the graph takes no input_ids, but {', '.join(by_name) or 'nothing'}")
+    return ids, mask, tuple(by_name)
 
 
 def _graph_output(manifest: Manifest) -> Tensor:

@@ -13,7 +13,9 @@ from conftest import Shared
 from gpn_checkpoint import FIRST, GPN, MSA, Described, published, write
 from numpy.typing import NDArray
 
-from edgeseq.errors import EdgeseqError
+from edgeseq.errors import EdgeseqError, UsageError
+from edgeseq.read import Read
+from edgeseq.scorer import load
 from edgeseq.tokenizers import load_tokenizer
 from export.checkpoint import open_checkpoint
 from export.convert import Naming, convert
@@ -313,3 +315,15 @@ def test_tensors_that_are_refused(tmp_path: Path, name: str, value: Any, message
     write(tmp_path, GPN, tensors if value is None else {**tensors, name: value})
     with pytest.raises(EdgeseqError, match=message):
         read(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_bundle_with_further_inputs_runs_from_python_and_refuses_reads(tmp_path: Path, shared: Shared) -> None:
+    folder = shared / "fixtures/gpn_msa"
+    convert(folder, tmp_path / "msa.edgeseq", Request(), Naming("msa"), progress=print)
+    gold = np.load(next(iter(sorted((folder / "io").glob("*.npz")))))
+    with load(tmp_path / "msa.edgeseq") as scorer:
+        given = scorer.run_ids(gold["input_ids"], aux_features=gold["aux_features"].astype(np.int64))
+        np.testing.assert_allclose(given["logits"], gold["logits"], atol=1e-4)
+        with pytest.raises(UsageError, match=r"takes aux_features beside input_ids, which no read has; run it from Py"):
+            next(scorer.score([Read("r", b"ACGT" * 30)]))
