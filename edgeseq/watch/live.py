@@ -31,8 +31,9 @@ from edgeseq.watch.shares import BUDGET, Shares
 from edgeseq.watch.tallies import Sample, merged
 
 STATUS = "status.json"
-WRITE = 5.0
-"""Seconds between two states of the status file at least: each costs a board's card some writes."""
+WRITE, WEAR = 5.0, 20_000
+"""Seconds between two states of the status file at least, and bytes a second that they may be on average: each costs a
+board's card some writes. Of 96 barcodes and 22 classes it takes half a megabyte."""
 HEARTBEAT = 30.0
 """Seconds after which it is written where nothing has changed."""
 FRESH = 1.0
@@ -77,7 +78,7 @@ class Live:
         self._latest: dict[str, Any] = {}
         self._made = -1e9
         self._closing = threading.Event()
-        self._written, self._told = -1e9, ""
+        self._written, self._rest, self._told = -1e9, WRITE, ""
         self._thread = threading.Thread(target=self._run, name="edgeseq-live", daemon=True)
         daemon.listeners.append(self.listen)
 
@@ -88,8 +89,9 @@ class Live:
 
     def use(self, alerts: Alerts) -> None:
         """Alerts others from now on. What the earlier ones had not told is taken over where a channel is the same."""
-        self.alerts.close(tell=False)
-        self.alerts = alerts
+        with self._saying:
+            before, self.alerts = self.alerts, alerts
+        before.close(tell=False)
         alerts.start()
 
     def close(self) -> None:
@@ -220,7 +222,7 @@ class Live:
     def _run(self) -> None:
         while not self._closing.wait(FRESH):
             self._say()
-            if time.monotonic() - self._written >= WRITE:
+            if time.monotonic() - self._written >= self._rest:
                 self._write(self.snapshot())
 
     def _write(self, told: dict[str, Any]) -> None:
@@ -249,6 +251,7 @@ class Live:
                 partial.unlink(missing_ok=True)
         else:
             self._told = news
+            self._rest = min(HEARTBEAT, max(WRITE, len(text) / WEAR))
         self._written = time.monotonic()
 
     def _make(self) -> dict[str, Any]:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-BEAT = 1.0
-"""Seconds between events at least."""
+BEAT, FLOW = 1.0, 200_000
+"""Seconds between events at least, and bytes a second for each listener: phones have slow links."""
 CLIENTS = 16
 """How many may listen to events at the same time."""
 CONNECTIONS = 64
@@ -146,7 +146,7 @@ class Page:
                 events, seen = await asyncio.to_thread(self._feed.events, seen)
                 if events:
                     yield events
-                await asyncio.sleep(BEAT)
+                await asyncio.sleep(max(BEAT, len(events) / FLOW))
         finally:
             self._clients -= 1
 
