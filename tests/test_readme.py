@@ -76,7 +76,7 @@ def test_edgeseq(line: str, workplace: Path, repository: Path) -> None:
     written = re.findall(r"-o (\S+)", line)
     for name in written:
         assert "read2" in (workplace / name).read_text(encoding="utf-8")
-    assert written or done.stdout
+    assert written or done.stdout or "3 reads" in done.stderr
 
 
 @pytest.mark.parametrize("program", blocks("python"))
