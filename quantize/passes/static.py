@@ -1,0 +1,120 @@
+"""Products and convolutions in 8 bits, with the ranges of the activations measured beforehand (QDQ).
+
+Activations are unsigned, weights signed; with ``reduce_range`` weights have 7 bits, which no processor clips.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from quantize.grid import symmetric
+from quantize.passes.dense import Dense
+from quantize.passes.settings import Settings
+from quantize.rewriting import Rewriter
+
+
+def static8(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
+    """uint8 activations × int8 weights."""
+    if node.op_type == "Conv":
+        _convolution(rewriter, node, settings)
+    elif rewriter.constant(node.input[1]) is None:
+        _product(rewriter, node, settings)
+    else:
+        _dense(rewriter, node, settings)
+
+
+def ranges_wanted(node: onnx.NodeProto) -> tuple[str, ...]:
+    """The tensors whose ranges `static8` needs for a node."""
+    if node.op_type == "Conv":
+        return node.input[0], node.output[0]
+    return (node.input[0],) if node.op_type == "Gemm" else tuple(node.input)
+
+
+def affine(low: float, high: float) -> tuple[np.float32, np.uint8]:
+    """Scale and zero point of uint8 for values from ``low`` to ``high``; 0 is always exact."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = np.float32((high - low) / 255 or 1.0)
+    return scale, np.uint8(np.clip(np.rint(-low / scale), 0, 255))
+
+
+def _activation(rewriter: Rewriter, tensor: str, settings: Settings) -> tuple[str, np.float32]:
+    """The tensor after rounding to 8 bits, by name, and its scale; made once for all its readers."""
+    scale, zero = affine(*settings.ranges[tensor])
+    known = f"{tensor}_restored"
+    if rewriter.maker(known) is None:
+        names = [rewriter.store(f"{tensor}_scale", np.array(scale)), rewriter.store(f"{tensor}_zero", np.array(zero))]
+        rounded = helper.make_node("QuantizeLinear", [tensor, *names], [f"{tensor}_rounded"])
+        restored = helper.make_node("DequantizeLinear", [f"{tensor}_rounded", *names], [known])
+        rewriter.before("static", tensor, [rounded, restored])
+    return known, scale
+
+
+def _dense(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
+    dense = Dense.of(rewriter, node)
+    at = dense.result
+    data, _ = _activation(rewriter, dense.data, settings)
+    grid = symmetric(dense.weights, 1 if settings.per_channel else None, settings.limit)
+    names = [
+        rewriter.store(f"{at}_integers", grid.integers),
+        rewriter.store(f"{at}_scales", grid.scales.reshape(-1) if settings.per_channel else grid.scales.reshape(())),
+        rewriter.store(f"{at}_zeros", np.zeros(grid.scales.size if settings.per_channel else (), np.int8)),
+    ]
+    along: dict[str, Any] = {"axis": 1} if settings.per_channel else {}
+    nodes = [
+        helper.make_node("DequantizeLinear", names, [f"{at}_weights"], **along),
+        helper.make_node("MatMul", [data, f"{at}_weights"], [f"{at}_product"]),
+    ]
+    rewriter.replace(node, [*nodes, *dense.with_bias(rewriter, f"{at}_product")])
+
+
+def _product(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
+    """Two computed tensors, as in attention."""
+    left, right = (_activation(rewriter, tensor, settings)[0] for tensor in node.input)
+    rewriter.replace(node, [helper.make_node("MatMul", [left, right], list(node.output))])
+
+
+def _convolution(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
+    """Weights by output channel, the bias as sums of 32 bits, and the result rounded as well: that is the form for
+    which engines have kernels."""
+    at = node.output[0]
+    data, scale = _activation(rewriter, node.input[0], settings)
+    value = rewriter.constant(node.input[1])
+    assert value is not None
+    grid = symmetric(np.asarray(value, np.float32), 0 if settings.per_channel else None, settings.limit)
+    flat = grid.scales.reshape(-1) if settings.per_channel else grid.scales.reshape(())
+    weights = [
+        rewriter.store(f"{at}_integers", grid.integers),
+        rewriter.store(f"{at}_scales", flat),
+        rewriter.store(f"{at}_zeros", np.zeros(flat.shape, np.int8)),
+    ]
+    along: dict[str, Any] = {"axis": 0} if settings.per_channel else {}
+    nodes = [helper.make_node("DequantizeLinear", weights, [f"{at}_weights"], **along)]
+    inputs = [data, f"{at}_weights"]
+    bias = rewriter.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    if bias is not None:
+        steps = flat * scale
+        counted = np.clip(np.rint(np.asarray(bias, np.float64) / steps), -(2**31), 2**31 - 1).astype(np.int32)
+        parts = [
+            rewriter.store(f"{at}_bias_integers", counted),
+            rewriter.store(f"{at}_bias_scales", np.asarray(steps, np.float32)),
+            rewriter.store(f"{at}_bias_zeros", np.zeros(steps.shape, np.int32)),
+        ]
+        nodes.append(helper.make_node("DequantizeLinear", parts, [f"{at}_bias"], **along))
+        inputs.append(f"{at}_bias")
+    convolution = onnx.NodeProto()
+    convolution.CopyFrom(node)
+    del convolution.input[:], convolution.output[:]
+    convolution.input.extend(inputs)
+    convolution.output.append(f"{at}_raw")
+    step, zero = affine(*settings.ranges[at])
+    names = [rewriter.store(f"{at}_step", np.array(step)), rewriter.store(f"{at}_middle", np.array(zero))]
+    nodes += [
+        convolution,
+        helper.make_node("QuantizeLinear", [f"{at}_raw", *names], [f"{at}_counts"]),
+        helper.make_node("DequantizeLinear", [f"{at}_counts", *names], [at]),
+    ]
+    rewriter.replace(node, nodes)

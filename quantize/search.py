@@ -1,0 +1,133 @@
+"""Greedy mixed precision: which operators in which formats, from smallest to most careful.
+
+For each way to compute dense layers, the search begins with every operator in its smallest format and gives back, one
+at a time, the operator whose return removes the most damage for its bytes. Damage is measured on calibration rows, so
+that the evaluation data are looked at only by the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from quantize.graph import Operator
+from quantize.schemes import FLOAT, SCHEMES, Choice, Scheme
+from quantize.sensitivity import Bench, Damage, Sensitivity
+
+POINTS = 40
+"""The most graphs that one search builds and runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One mixture of formats, its graph, and the damage that it does on calibration rows."""
+
+    name: str
+    choice: Choice
+    graph: bytes
+    damage: Damage
+
+    @property
+    def bytes(self) -> int:
+        return len(self.graph)
+
+
+def search(
+    bench: Bench,
+    operators: Sequence[Operator],
+    schemes: Callable[[Operator], Sequence[Scheme]],
+    ranked: Sequence[Sensitivity],
+    *,
+    tolerated: float,
+    progress: Callable[[str], None],
+) -> tuple[Point, ...]:
+    """Points that no other point beats in both bytes and damage, the smallest first.
+
+    ``tolerated``: the share of rows that may flip; a chain of steps ends at the first mixture well below it.
+    """
+    alone = {(each.operator, each.scheme): each for each in ranked}
+    ladders = {operator.name: [scheme.name for scheme in schemes(operator)] for operator in operators}
+    kinds = {operator.name: operator.kind for operator in operators}
+    found: dict[tuple[tuple[str, str], ...], Point] = {}
+    starts = [start for start in _starts(ladders, kinds) if start]
+    share = max(3, POINTS // max(1, len(starts)))
+    for start in starts:
+        choice = dict(start)
+        for _ in range(share):
+            key = tuple(sorted(choice.items()))
+            if key not in found:
+                graph = bench.graph(choice)
+                found[key] = Point(_name(choice), dict(choice), graph, bench.damage(graph))
+                damage = found[key].damage
+                progress(f"{found[key].name}: {len(graph):,} bytes, error {damage.error:.4f}, flips {damage.flips:.4f}")
+            if found[key].damage.flips <= tolerated / 10:
+                break
+            step = _step(choice, ladders, alone)
+            if step is None:
+                break
+            choice = step
+    return pareto(list(found.values()))
+
+
+def pareto(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points that no other beats in bytes and error together, the smallest first."""
+    kept: list[Point] = []
+    for point in sorted(points, key=lambda each: (each.bytes, each.damage.error, each.name)):
+        if not kept or point.damage.error < min(each.damage.error for each in kept):
+            kept.append(point)
+    return tuple(kept)
+
+
+def _starts(ladders: Mapping[str, list[str]], kinds: Mapping[str, str]) -> list[dict[str, str]]:
+    """For each format that some operator has beside others: all operators in it where they can be, else in their
+    smallest."""
+    tables = sorted({scheme for name, steps in ladders.items() if kinds[name] == "table" for scheme in steps})
+    others = sorted({scheme for name, steps in ladders.items() if kinds[name] != "table" for scheme in steps})
+    starts = []
+    for table in tables or [FLOAT]:
+        for other in [*others, FLOAT]:
+            start = {}
+            for name, steps in ladders.items():
+                wanted = table if kinds[name] == "table" else other
+                if wanted in steps:
+                    start[name] = wanted
+                elif wanted != FLOAT and "stored8" in steps:
+                    start[name] = "stored8"
+            if start not in starts:
+                starts.append(start)
+    return starts
+
+
+def _step(
+    choice: Mapping[str, str], ladders: Mapping[str, list[str]], alone: Mapping[tuple[str, str], Sensitivity]
+) -> dict[str, str] | None:
+    """The mixture with one operator a step more careful: the one that harms most for the bytes it saves."""
+
+    def gain(name: str) -> tuple[float, float]:
+        each = alone[name, choice[name]]
+        return (each.flips + each.error / 100) / max(each.saved, 1), each.error
+
+    candidates = [name for name in choice if choice[name] != FLOAT]
+    if not candidates:
+        return None
+    worst = max(sorted(candidates), key=gain)
+    careful = [
+        scheme
+        for scheme in ladders[worst]
+        if SCHEMES[scheme].share > SCHEMES[choice[worst]].share
+        and alone[worst, scheme].error < alone[worst, choice[worst]].error
+    ]
+    changed = dict(choice)
+    if careful:
+        changed[worst] = careful[0]
+    else:
+        del changed[worst]
+    return changed
+
+
+def _name(choice: Mapping[str, str]) -> str:
+    """``rows8 ×1 + stored8 ×3``."""
+    counts: dict[str, int] = {}
+    for scheme in choice.values():
+        counts[scheme] = counts.get(scheme, 0) + 1
+    return " + ".join(f"{scheme} ×{count}" for scheme, count in sorted(counts.items())) or FLOAT
