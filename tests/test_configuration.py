@@ -6,7 +6,10 @@ do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -16,7 +19,7 @@ from edgeseq.watch.config import Configuration, ConfigurationError, read_configu
 from edgeseq.watch.load import Limits
 from edgeseq.watch.page.settings import PageSettings
 from edgeseq.watch.room import Disk
-from edgeseq.watch.toml import key_lines
+from edgeseq.watch.toml import Problem, key_lines
 
 FOLDER = Path(__file__).parent / "configurations"
 BAD = sorted((FOLDER / "bad").glob("*.toml"))
@@ -147,6 +150,41 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
     write(tmp_path / "password", "s3cret").chmod(0o600)
     path = write(tmp_path / "run.toml", BASE + '[[alerts.mqtt]]\nhost = "b"\npassword_file = "password"\n')
     assert "s3cret" not in repr(read_configuration(path))
+
+
+ODD = ["true", "0", "-1", "1.5", "nan", "inf", "-inf", '""', '"x"', '"~"', "[]", "[1]", '["a"]', "[[]]", "[{}]"]
+ODD += ["{}", "{ a = 1 }", '{ a = "b" }', "1979-05-27", "07:32:00", '"\\u0000"', "9223372036854775807", "1e308"]
+
+
+def keys(kind: Any = Configuration, where: str = "") -> Iterator[str]:
+    """Every key that there is, those of lists of tables included."""
+    for field in fields(kind):
+        key = f"{where}.{field.name}".strip(".")
+        yield key
+        hint = get_type_hints(kind)[field.name]
+        for inner in (hint, *get_args(hint)):
+            if is_dataclass(inner):
+                yield from keys(inner, f"{key}[]" if get_origin(hint) is tuple else key)
+
+
+@pytest.mark.parametrize("key", sorted(keys()))
+def test_odd_values_are_understood_or_refused_by_name(tmp_path: Path, key: str) -> None:
+    above, _, name = key.rpartition(".")
+    header = f"[[{above[:-2]}]]\n" if above.endswith("[]") else f"[{above}]\n" if above else ""
+    for value in ODD:
+        base = "" if name in ("folders", "out") and not above else BASE
+        path = write(tmp_path / "run.toml", f"{base}{header}{name} = {value}\n")
+        for problem in problems(path):
+            assert problem.line or problem.wrong == "is missing", str(problem)
+
+
+def problems(path: Path) -> tuple[Problem, ...]:
+    """What is wrong with a file, if anything."""
+    try:
+        read_configuration(path)
+    except ConfigurationError as error:
+        return error.problems
+    return ()
 
 
 def test_lines_of_keys() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 from sequencer import Sequencer, names, records, run_folder
 from test_daemon import READS, scored, stored, until, write
-from test_switch import by_bundle
+from test_switch import by_bundle, labels
 from tiny_bundle import tiny_bundle
 from tiny_outputs import tiny_output
 
@@ -130,6 +131,38 @@ def test_a_new_bundle_behind_the_link_takes_over_and_every_read_is_scored_once(
     assert kept == [sha256(tmp_path / "one.edgeseq"), sha256(tmp_path / "two.edgeseq")]
     changes = [event[1] for event in events(tmp_path / "out") if event[0] == "settings"]
     assert changes == ["bundle", "bundle"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_bundles_take_turns_while_the_daemon_is_killed_at_random_moments(
+    tmp_path: Path, config: Path, panel: Path
+) -> None:
+    reads = records(3000)
+    sequencer = Sequencer(run_folder(tmp_path / "run", reads), steps=60, pause=0.1)
+    sequencer.start()
+    chance = random.Random(5)
+    for turn in range(12):
+        process = start(config, "--switch")
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.8, 2.5))
+        point(panel, ("two.edgeseq", "one.edgeseq")[turn % 2])
+        process.send_signal(signal.SIGHUP)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(chance.uniform(0.0, 0.8))
+        process.kill()
+        process.communicate()
+    sequencer.join()
+    configure(tmp_path, "until_idle = 1\n")
+    process = start(config, "--switch")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    found = by_bundle(tmp_path / "out")
+    assert sorted(name for rows in found.values() for name, _ in rows) == sorted(names(reads))
+    assert len(found) == 2
+    for bundle in (tmp_path / "one.edgeseq", tmp_path / "two.edgeseq"):
+        alone = labels(bundle, tmp_path / "run")
+        assert all(alone[name] == label for name, label in found[sha256(bundle)])
 
 
 def test_a_damaged_bundle_is_refused_and_the_old_one_goes_on(tmp_path: Path, config: Path, panel: Path) -> None:

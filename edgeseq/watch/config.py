@@ -70,7 +70,7 @@ RULES: Mapping[str, Rule] = {
     "questions.least": Rule(0, 1, above=True, below=True),
     "questions.background": Rule(0, 1, below=True),
     "questions.barcodes": Rule(1, 10_000),
-    "alerts.cooldown": Rule(0),
+    "alerts.cooldown": Rule(0, 31_536_000),
 }
 """Ranges of numbers, by key. Channels of alerts check their own."""
 

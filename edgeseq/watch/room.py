@@ -34,10 +34,11 @@ class Disk:
 
 @dataclass(slots=True)
 class Room:
-    """The room in the output folder. ``disk`` may be set anew at any time."""
+    """The room in the output folder. ``disk`` may be set anew at any time; ``journal`` lies in it, or below it."""
 
     folder: Path
     disk: Disk
+    journal: Path | None = None
 
     def problem(self, rows: int) -> str:
         """Why so many rows more cannot be stored; nothing if they can."""
@@ -60,7 +61,7 @@ class Room:
     def need(self, rows: int) -> int:
         """The most bytes by which the folder grows while so many rows are stored."""
         try:
-            journal = (self.folder / NAME).stat().st_size
+            journal = (self.journal or self.folder / NAME).stat().st_size
         except OSError:
             journal = 0
         grown = rows * ROW

@@ -119,7 +119,7 @@ class Station:
         opened.callback(PidFile(self.out).close)
         self._journal = Journal(self.out, settings, accept=switch)
         opened.callback(self._journal.close)
-        self._room = Room(self.out, wanted.disk)
+        self._room = Room(wanted.out, wanted.disk, self._journal.path)
         roots = [str(folder) for folder in wanted.folders]
         self.daemon = Daemon(
             roots, scorer, self._journal, limits=wanted.limits, until_idle=wanted.until_idle, room=self._room.problem

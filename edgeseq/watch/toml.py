@@ -230,7 +230,7 @@ class TomlReader:
         if kind is Path:
             return self._path(value, key)
         if not isinstance(value, str):
-            broken = "is not a number" if math.isnan(value) else rule.broken_by(value)
+            broken = rule.broken_by(value) if math.isfinite(value) else "is not a finite number"
             return self._wrong(key, *broken.split("; ", 1)) if broken else value
         if kind is str and any(ord(sign) < 32 for sign in value):
             return self._wrong(key, "holds a control character", "leave it out")
