@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from devices.commands import count_command, emulate_command, list_command
+from devices.commands import compare_command, count_command, emulate_command, list_command
 from devices.deploy_command import deploy_command
 from edgeseq.errors import EdgeseqError, UsageError
 
@@ -36,7 +36,7 @@ def main() -> None:
     """
 
 
-for _command in (deploy_command, list_command, emulate_command, count_command):
+for _command in (deploy_command, list_command, emulate_command, count_command, compare_command):
     main.add_command(_command)
 
 if __name__ == "__main__":

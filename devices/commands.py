@@ -118,6 +118,50 @@ def count_command(
     click.echo(table(counts))
 
 
+@click.command(
+    "compare",
+    epilog="""Examples:
+
+\b
+  python -m devices compare panel.edgeseq reads.fastq
+  python -m devices compare panel.edgeseq reads/*.fastq.gz --most 500 --cpu raspberry-pi-5
+""",
+)
+@click.argument("bundle", type=_FILE)
+@click.argument("reads", nargs=-1, type=click.Path(exists=True))
+@click.option("--cpu", "cpus", multiple=True, help="A processor, or a device by its name; repeatable.  [default: both]")
+@click.option("--most", type=click.IntRange(min=1), default=200, show_default=True, help="Reads, spread over READS.")
+@click.option("--least", type=click.FloatRange(0, 1), default=0.0, help="Exit with 1 where fewer calls are equal.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.pass_context
+def compare_command(
+    context: click.Context,
+    bundle: Path,
+    reads: tuple[str, ...],
+    cpus: tuple[str, ...],
+    most: int,
+    least: float,
+    as_json: bool,
+) -> None:
+    """Compare what BUNDLE says about READS (files or folders) here and on Arm processors.
+
+    Its golden cases are compared too; without READS, they alone.
+    """
+    from devices.arm import DEFAULT, core_name
+    from devices.compare import compare, table
+    from devices.environment import environment
+
+    cores = tuple(dict.fromkeys(core_name(cpu) for cpu in cpus or DEFAULT))
+    found = compare(bundle, reads, cores=cores, most=most, built=environment(_say))
+    if as_json:
+        click.echo(json.dumps(found.described(), indent=2))
+    else:
+        click.echo(f"{bundle.name}: {found.reads:,} reads, {found.bases:,} bases\n")
+        click.echo(table(found))
+    if any(pair.share < least for pair in found.pairs):
+        context.exit(1)
+
+
 def _list_emulation() -> None:
     from devices.arm import CORES
     from devices.environment import cached_environment, environments_folder
