@@ -1,0 +1,290 @@
+"""The whole path: calibrate, rank, search, measure, judge; write a bundle that was proven, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from devices.profiles import Profile
+from edgeseq.bundle import Bundle
+from edgeseq.errors import UsageError
+from quantize.breakdown import between_strands, by_class, by_length
+from quantize.budget import Budget
+from quantize.calibrate import Method, Rows, measure_ranges, rows_of
+from quantize.cost import SLOWER, Cost, measure_costs
+from quantize.disjoint import demand_disjoint, overlap
+from quantize.graph import Operator, loop_bytes, operators, unprotected
+from quantize.judge import calls, pair, scorer_of
+from quantize.pack import tools, write_compressed
+from quantize.pairs import Pairs
+from quantize.passes.settings import Settings
+from quantize.passes.static import ranges_wanted
+from quantize.rewriting import Rewriter
+from quantize.sample import Sample
+from quantize.schemes import FLOAT, SCHEMES, Scheme, allowed
+from quantize.search import Point, search
+from quantize.sensitivity import Bench, Sensitivity, sensitivities
+from quantize.verdict import Outcome, Verdict, judge, together
+
+LOOKS = 4
+"""How many mixtures the gate looks at. Each look at the evaluation data spends a part of the allowed error."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for. ``schemes``: names of the only formats to try (empty: all that the device takes).
+    ``forced``: operators to compress although they had better stay float."""
+
+    profile: Profile
+    budgets: tuple[Budget, ...]
+    confidence: float = 0.95
+    seed: int = 1
+    method: Method = "percentile"
+    reduce_range: bool = True
+    per_channel: bool = True
+    schemes: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
+    drop_leaks: bool = False
+    check_time: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One mixture before the gate."""
+
+    point: Point
+    verdicts: tuple[Verdict, ...]
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of it. ``written`` is the mixture that is now a bundle; None where none was proven."""
+
+    outcome: Outcome
+    written: Point | None
+    looks: tuple[Look, ...]
+    ranked: tuple[Sensitivity, ...]
+    points: tuple[Point, ...]
+    costs: dict[str, Cost] = field(default_factory=dict)
+    slower: tuple[str, ...] = ()
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def compress(
+    bundle: Bundle, calibration: Sample, evaluation: Sample, wish: Wish, output: Path, progress: Progress
+) -> Result:
+    """Searches, proves and writes ``output``; writes nothing where no mixture stays inside the budgets.
+
+    Raises SampleError where the samples share sequence, UsageError for an unknown format or operator and for a graph
+    without anything to compress, EngineError where the engine fails.
+    """
+    alphabet = bundle.manifest.input.alphabet
+    if wish.drop_leaks:
+        leaks = overlap(calibration, evaluation, alphabet)
+        if leaks.places:
+            progress(f"left {len(leaks.places)} of {len(calibration)} calibration reads out: the evaluation has alike")
+            kept = np.ones(len(calibration), np.bool_)
+            kept[list(leaks.places)] = False
+            calibration = calibration.part(kept)
+    demand_disjoint(calibration, evaluation, alphabet)
+    found = chosen_operators(bundle, wish)
+    reference = scorer_of(bundle)
+    rows = rows_of(bundle, reference, calibration, seed=wish.seed)
+    progress(f"calibrating on {rows.rows} rows of {len(rows.batches)} lengths")
+    bench = Bench(bundle, _settings(bundle, found, rows, wish), rows)
+
+    def schemes(operator: Operator) -> Sequence[Scheme]:
+        taken = allowed(operator, wish.profile, bench.settings)
+        return [each for each in taken if not wish.schemes or each.name in wish.schemes]
+
+    ranked = sensitivities(bench, found, schemes, progress)
+    tolerated = min(budget.limit for budget in wish.budgets)
+    points = search(bench, found, schemes, ranked, tolerated=tolerated, progress=progress)
+    points = tuple(point for point in points if point.choice and point.bytes < len(bundle.graph))
+    costs, slower = _costs(bundle, points, rows, wish, progress)
+    eligible = [point for point in points if point.name not in slower]
+    looks: list[Look] = []
+    planned = plan_looks(eligible, tolerated)
+    confidence = 1 - (1 - wish.confidence) / max(1, len(planned))
+    before = calls(reference, evaluation) if planned else None
+    for point in planned:
+        assert before is not None
+        pairs = pair(bundle, evaluation, before, calls(scorer_of(bundle, point.graph), evaluation))
+        verdicts = judge(pairs, wish.budgets, confidence=confidence, seed=wish.seed)
+        look = Look(point, verdicts, together(verdicts))
+        looks.append(look)
+        progress("\n".join(f"{point.name}: {verdict}" for verdict in verdicts))
+        if look.outcome == "WITHIN":
+            evidence = _evidence(bundle, calibration, evaluation, wish, bench, pairs, look, points, ranked, confidence)
+            write_compressed(output, bundle, point.graph, point.choice, wish.profile.name, evidence)
+            return Result("WITHIN", point, tuple(looks), ranked, points, costs, slower, evidence)
+    outcome: Outcome = "UNDECIDABLE" if any(look.outcome == "UNDECIDABLE" for look in looks) else "OVER"
+    return Result(outcome, None, tuple(looks), ranked, points, costs, slower)
+
+
+def plan_looks(points: Sequence[Point], tolerated: float) -> list[Point]:
+    """At most `LOOKS` mixtures, the smallest first: those that do at most twice the tolerated damage on calibration
+    rows, and the most careful one in any case. Fixed before the evaluation data are looked at."""
+    hopeful = [point for point in points if point.damage.flips <= 2 * tolerated]
+    if not hopeful:
+        return list(points[-1:])
+    if len(hopeful) <= LOOKS:
+        return hopeful
+    places = np.unique(np.linspace(0, len(hopeful) - 1, LOOKS).round().astype(int))
+    return [hopeful[place] for place in places.tolist()]
+
+
+def chosen_operators(bundle: Bundle, wish: Wish) -> tuple[Operator, ...]:
+    """The operators that may be compressed. Raises UsageError for unknown names and where there is none."""
+    unknown = [name for name in wish.schemes if name not in SCHEMES]
+    if unknown:
+        raise UsageError(f"no format is called {', '.join(unknown)}; known are {', '.join(SCHEMES)}")
+    model = onnx.load_from_string(bundle.graph)
+    every = operators(model, bundle.manifest.task.kind)
+    strange = [name for name in wish.forced if name not in {each.name for each in every}]
+    if strange:
+        raise UsageError(f"no operator is called {', '.join(strange)}; there are {', '.join(o.name for o in every)}")
+    found = unprotected(every, wish.forced)
+    if not found:
+        inside = loop_bytes(model)
+        where = (
+            f"; {inside:,} bytes of weights are inside of loops and branches, which stay as they are" if inside else ""
+        )
+        raise UsageError(f"{bundle.path}: the graph has no operator to compress{where}")
+    return found
+
+
+def _settings(bundle: Bundle, found: Sequence[Operator], rows: Rows, wish: Wish) -> Settings:
+    rewriter = Rewriter(onnx.load_from_string(bundle.graph))
+    tensors: list[str] = []
+    for operator in found:
+        node = rewriter.maker(operator.name)
+        if node is not None and operator.kind in SCHEMES["static8"].kinds:
+            tensors += [name for name in ranges_wanted(node) if rewriter.constant(name) is None]
+    ranges = measure_ranges(bundle, tensors, rows, wish.method)
+    return Settings(reduce_range=wish.reduce_range, per_channel=wish.per_channel, ranges=ranges)
+
+
+def _costs(
+    bundle: Bundle, points: Sequence[Point], rows: Rows, wish: Wish, progress: Progress
+) -> tuple[dict[str, Cost], tuple[str, ...]]:
+    """The cost of every point and of the float graph, and the names of the points that are slower than it."""
+    if not wish.check_time:
+        return {}, ()
+    costs = measure_costs(bundle, {FLOAT: bundle.graph, **{point.name: point.graph for point in points}}, rows)
+    base = costs[FLOAT].milliseconds
+    slower = tuple(point.name for point in points if costs[point.name].milliseconds > SLOWER * base)
+    for point in points:
+        ratio = costs[point.name].milliseconds / base
+        progress(f"{point.name}: {ratio:.2f} × the time of float{', not written' if point.name in slower else ''}")
+    return costs, slower
+
+
+def float32_bytes(model: onnx.ModelProto) -> int:
+    """What the graph would take with all stored numbers of 16 bits as float32."""
+    extra = sum(
+        numpy_helper.to_array(tensor).nbytes
+        for tensor in model.graph.initializer
+        if tensor.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    )
+    return int(model.ByteSize()) + int(extra)
+
+
+def _evidence(
+    bundle: Bundle,
+    calibration: Sample,
+    evaluation: Sample,
+    wish: Wish,
+    bench: Bench,
+    pairs: Pairs,
+    look: Look,
+    points: Sequence[Point],
+    ranked: Sequence[Sensitivity],
+    confidence: float,
+) -> dict[str, Any]:
+    """The report. No clock is read for it: the same inputs and seed give the same report."""
+    candidate = scorer_of(bundle, look.point.graph)
+    alphabet = bundle.manifest.input.alphabet
+    return {
+        "device": wish.profile.name,
+        "source": {
+            "name": bundle.manifest.name,
+            "sha256": bundle.sha256,
+            "bytes": sum(map(len, bundle.members.values())),
+        },
+        "calibration": {
+            "sha256": calibration.sha256,
+            "reads": len(calibration),
+            "bases": calibration.bases,
+            "rows": bench.rows.rows,
+        },
+        "evaluation": {
+            "sha256": evaluation.sha256,
+            "reads": len(evaluation),
+            "bases": evaluation.bases,
+            "files": evaluation.files,
+            "left out": evaluation.left_out,
+        },
+        "settings": {
+            "method": wish.method,
+            "reduce_range": wish.reduce_range,
+            "per_channel": wish.per_channel,
+            "block": bench.settings.block,
+            "confidence": confidence,
+            "confidence of the run": wish.confidence,
+            "looks": round((1 - wish.confidence) / (1 - confidence)),
+        },
+        "seed": wish.seed,
+        "budgets": {budget.metric: budget.limit for budget in wish.budgets},
+        "tools": tools(),
+        "passes": [_pass(bench, name, scheme) for name, scheme in sorted(look.point.choice.items())],
+        "bytes": {
+            "graph": look.point.bytes,
+            "source graph": len(bundle.graph),
+            "float32 graph": float32_bytes(bench.model),
+        },
+        "headline": {
+            "mixture": look.point.name,
+            **{verdict.metric: {"drop": verdict.drop, "at most": verdict.upper} for verdict in look.verdicts},
+        },
+        "verdicts": [verdict.as_json() for verdict in look.verdicts],
+        "lengths": by_length(pairs) if pairs.labels else [],
+        "classes": by_class(pairs) if pairs.labels else [],
+        "strands": between_strands(scorer_of(bundle), candidate, evaluation, alphabet, wish.seed)
+        if pairs.labels
+        else {},
+        "points": [
+            {"mixture": point.name, "bytes": point.bytes, **asdict(point.damage), "choice": dict(point.choice)}
+            for point in points
+        ],
+        "sensitivity": [each.as_json() for each in ranked],
+        "float": [
+            {"operator": each.name, "kind": each.kind, "reason": each.protected}
+            for each in operators(bench.model, bundle.manifest.task.kind)
+            if each.protected
+        ],
+    }
+
+
+def _pass(bench: Bench, operator: str, scheme: str) -> dict[str, Any]:
+    known = SCHEMES[scheme]
+    settings = bench.settings
+    entry: dict[str, Any] = {"pass": scheme, "operator": operator, "summary": known.summary}
+    if known.activations == "uint8":
+        entry |= {"reduce_range": settings.reduce_range, "per_channel": settings.per_channel}
+    if known.calibrated:
+        node = Rewriter(bench.model).maker(operator)
+        assert node is not None
+        entry["ranges"] = {name: list(settings.ranges[name]) for name in ranges_wanted(node) if name in settings.ranges}
+    if scheme.startswith("blocks"):
+        entry["block"] = settings.block
+    return entry

@@ -1,0 +1,93 @@
+"""The compressed bundle: graph, golden outputs, manifest, report and card, written in one piece or not at all."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgeseq
+from edgeseq.bundle import Bundle, write_bundle
+from quantize.card import section
+from quantize.judge import scorer_of
+from quantize.schemes import FLOAT, SCHEMES, Choice
+
+TOOLS = ("onnx", "onnxruntime", "numpy", "scipy")
+REPORT_KEY = "compression"
+"""Where ``report.json`` and ``provenance`` of the manifest hold what this package says."""
+
+
+def write_compressed(
+    path: Path, bundle: Bundle, graph: bytes, choice: Choice, target: str, evidence: Mapping[str, Any]
+) -> None:
+    """A bundle at ``path`` with ``graph`` in it; everything else is that of ``bundle``.
+
+    ``evidence`` is the whole report; it becomes ``compression`` in ``report.json``, its headline and provenance go into
+    the manifest. The same arguments give the same bytes. Raises BundleError.
+    """
+    arithmetic = any(SCHEMES[scheme].activations != "float32" for scheme in choice.values() if scheme != FLOAT)
+    golden = golden_of(bundle, graph, rounded=arithmetic)
+    manifest = replace(
+        bundle.manifest,
+        target=target,
+        graph=replace(bundle.manifest.graph, precision=precision(choice)),
+        provenance={
+            **bundle.manifest.provenance,
+            "passes": [*bundle.manifest.provenance.get("passes", ()), *evidence["passes"]],
+            REPORT_KEY: {
+                name: evidence[name]
+                for name in ("source", "calibration", "evaluation", "settings", "budgets", "seed", "tools")
+            },
+        },
+        metrics={**bundle.manifest.metrics, REPORT_KEY: evidence["headline"]},
+    )
+    write_bundle(
+        path,
+        manifest=manifest,
+        graph=graph,
+        tokenizer=json.loads(bundle.tokenizer),
+        golden=golden,
+        report={**bundle.report, REPORT_KEY: dict(evidence)},
+        card=f"{bundle.card.rstrip()}\n\n{section(evidence)}",
+    )
+
+
+def golden_of(bundle: Bundle, graph: bytes, *, rounded: bool) -> dict[str, NDArray[Any]]:
+    """The bundle's golden inputs with what ``graph`` gives for them on this machine.
+
+    ``rounded``: activations are rounded inside of the graph. A last-bit difference between processors can then round
+    the other way, so that the tolerance is as large as what compression itself changed.
+    """
+    known = bundle.golden_cases()
+    scorer = scorer_of(bundle, graph, threads=1)
+    arrays: dict[str, NDArray[Any]] = {}
+    change = 0.0
+    for number, case in enumerate(known.cases):
+        found = scorer.run(case.inputs)
+        arrays |= {f"{name}.{number}": np.asarray(array) for name, array in case.inputs.items()}
+        for name, expected in case.outputs.items():
+            arrays[f"{name}.{number}"] = found[name]
+            change = max(change, float(np.abs(found[name].astype(np.float64) - expected).max()))
+    tolerance = max(known.tolerance, round(change, 3) if rounded else 0.0)
+    return {**arrays, "tolerance": np.array(tolerance)}
+
+
+def precision(choice: Choice) -> str:
+    """What the manifest calls the mixture: schemes with the number of operators in each."""
+    counts: dict[str, int] = {}
+    for scheme in choice.values():
+        counts[scheme] = counts.get(scheme, 0) + 1
+    return ", ".join(f"{scheme} of {count}" for scheme, count in sorted(counts.items())) + ", float32 elsewhere"
+
+
+def tools() -> dict[str, str]:
+    """Versions of everything that decides the bytes."""
+    found = {name: version(name) for name in TOOLS}
+    return found | {"edgeseq": edgeseq.__version__, "python": platform.python_version()}
