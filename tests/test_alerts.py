@@ -20,7 +20,7 @@ import pytest
 from living import living, until
 from sequencer import records, run_folder
 
-from edgeseq.errors import UsageError
+from edgeseq.errors import MissingExtraError, UsageError
 from edgeseq.scorer import load
 from edgeseq.watch.alerts import Alerts, AlertSettings, Command, Mqtt, Webhook
 from edgeseq.watch.answers import Questions
@@ -149,7 +149,7 @@ def test_further_crossings_of_a_class_are_gathered(tmp_path: Path, bundle_path: 
         run.score("barcode03", a=50)
         run.score("barcode01", b=50)
         until(lambda: len(receiver.posts) == 2)  # another class has a cool-down of its own
-        assert run.live.alerts.states()[0].waiting == 2
+        until(lambda: run.live.alerts.states()[0].waiting == 2)
     told = [[(one["barcode"], one["label"]) for one in post["crossings"]] for post in receiver.posts]
     assert told == [[("barcode01", "a")], [("barcode01", "b")], [("barcode02", "a"), ("barcode03", "a")]]
 
@@ -167,7 +167,7 @@ def test_a_cool_down_ends_by_itself_and_survives_a_restart(
         run.score("barcode03", b=50)
         until(lambda: len(receiver.posts) == 3)
         assert receiver.posts[2]["class"] == "b"
-        assert run.live.alerts.states()[0].waiting == 1
+        until(lambda: run.live.alerts.states()[0].waiting == 1)
 
 
 KILLED = """
@@ -398,6 +398,14 @@ def test_a_broker_that_is_not_there() -> None:
     pytest.importorskip("paho.mqtt", reason="paho-mqtt is not installed: pip install 'edgeseq[mqtt]'")
     with pytest.raises(ChannelError, match=r"not reached: .*refused"):
         Mqtt("127.0.0.1", 9).open().deliver(MESSAGE)
+
+
+def test_without_the_extra_the_line_to_install_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    journal = Journal(tmp_path, {})
+    with pytest.raises(MissingExtraError, match=r"paho-mqtt is not installed; run: pip install 'edgeseq\[mqtt\]'"):
+        Alerts(AlertSettings(mqtt=(Mqtt("broker"),)), journal)
+    journal.close()
 
 
 def test_channels_have_names_of_their_own_without_secrets() -> None:

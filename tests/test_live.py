@@ -20,7 +20,7 @@ from edgeseq.watch.journal import JournalReader
 from edgeseq.watch.live import confusion_of
 from edgeseq.watch.load import SKIPPED
 from edgeseq.watch.shares import Shares
-from edgeseq.watch.snapshot import state_of
+from edgeseq.watch.snapshot import sample_facts, state_of
 from edgeseq.watch.tallies import Sample, Tallies
 from edgeseq.watch.words import answer_words, share_words
 
@@ -118,6 +118,13 @@ def test_a_barcode_that_is_expected_and_has_no_reads_is_listed(tmp_path: Path, b
             ("barcode12", "water", "no data yet"),
         ]
         assert words(run, "barcode12", "a") == "no data yet"
+
+
+def test_a_model_without_classes_detects_nothing() -> None:
+    answers = Answers(Task("regression"), Questions())
+    told = sample_facts("barcode01", Sample(5, 5000), answers, [])
+    assert (told["words"], told["answers"]) == ("5 reads scored", [])
+    assert sample_facts("barcode01", Sample(), answers, [])["words"] == "no data yet"
 
 
 def test_other_questions_hold_from_now_on(tmp_path: Path, bundle_path: Path) -> None:

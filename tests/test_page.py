@@ -7,15 +7,16 @@ import json
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from living import Run, living, row, until
 
-from edgeseq.errors import UsageError
+from edgeseq.errors import MissingExtraError, UsageError
 from edgeseq.watch.page.settings import PageSettings
 
 if TYPE_CHECKING:
@@ -140,11 +141,17 @@ def read_events(answer: http.client.HTTPResponse, count: int) -> list[tuple[str,
     return found
 
 
+@contextmanager
+def heard(page: Page) -> Iterator[http.client.HTTPResponse]:
+    """An answer that goes on."""
+    link = connection(page)
+    link.request("GET", "/events")
+    with closing(link), closing(link.getresponse()) as answer:
+        yield answer
+
+
 def test_events_bring_what_is_new(run: Run) -> None:
-    with serving(run) as page:
-        link = connection(page)
-        link.request("GET", "/events")
-        answer = link.getresponse()
+    with serving(run) as page, heard(page) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         (history, _), (snapshot, told) = read_events(answer, 2)
         assert (history, snapshot) == ("history", "snapshot")
@@ -156,34 +163,35 @@ def test_events_bring_what_is_new(run: Run) -> None:
             assert name == "snapshot"  # the history comes seldom
         assert "history" not in seen
         assert seen["samples"]["barcode01"]["words"] == "a detected"
-        link.close()
 
 
 def test_few_may_listen_at_the_same_time(run: Run) -> None:
     from edgeseq.watch.page.server import CLIENTS
 
     with serving(run) as page:
-        links = []
-        for _ in range(CLIENTS):
-            link = connection(page)
-            link.request("GET", "/events")
-            assert read_events(link.getresponse(), 1)
-            links.append(link)
-        assert get(page, "/events")[0] == 503
-        assert get(page, "/status.json")[0] == 200
-        for link in links:
-            link.close()
+        with ExitStack() as listeners:
+            for _ in range(CLIENTS):
+                assert read_events(listeners.enter_context(heard(page)), 1)
+            assert get(page, "/events")[0] == 503
+            assert get(page, "/status.json")[0] == 200
         until(lambda: page._clients == 0)
 
 
+def test_listeners_hear_of_the_end(tmp_path: Path, bundle_path: Path) -> None:
+    with living(tmp_path / "out", bundle_path) as run, serving(run) as page, heard(page) as answer:
+        read_events(answer, 2)
+        run.live.close()
+        page.close()
+        ((name, told),) = read_events(answer, 1)
+        assert (name, told["state"]) == ("snapshot", "ended")
+        assert answer.read().strip() == b""
+
+
 def test_listeners_do_not_hold_up_the_end(run: Run) -> None:
-    with serving(run) as page:
-        link = connection(page)
-        link.request("GET", "/events")
-        assert read_events(link.getresponse(), 1)
+    with serving(run) as page, heard(page) as answer:
+        assert read_events(answer, 1)
         page.close()
         assert not page._thread.is_alive()
-        link.close()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
@@ -259,6 +267,12 @@ def test_all_addresses_with_a_token_take_any_name(run: Run) -> None:
         link.request("GET", "/status.json", headers={"Host": "lab-board:8437", "Authorization": f"Bearer {TOKEN}"})
         assert link.getresponse().status == 200
         link.close()
+
+
+def test_without_the_extra_the_line_to_install_it_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(MissingExtraError, match=r"uvicorn is not installed; run: pip install 'edgeseq\[dashboard\]'"):
+        serving(run).__enter__()
 
 
 def test_a_port_that_is_taken(run: Run) -> None:

@@ -93,6 +93,8 @@ def _headline(told: dict[str, Any]) -> str:
         return "\n".join(lines)
     if not told["run"]["tested"]:
         return "[bold]No data yet[/]"
+    if not told["run"]["answers"]:
+        return f"[bold]{count(told['run']['tested'])} scored[/]; this bundle names no classes to look for"
     return f"[bold]Nothing detected at {count(told['run']['tested'])}[/]"
 
 

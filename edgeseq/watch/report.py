@@ -103,6 +103,8 @@ def _headline(run: Run, whole: Sample) -> Iterator[str]:
         yield f"<strong>Detected: {escape(names)}</strong><ul>{rows}</ul>"
     elif not whole.tested:
         yield "<strong>No data yet</strong>"
+    elif told and not told["run"]["answers"]:
+        yield f"<strong>{count(told['run']['tested'])} scored</strong><p>This bundle names no classes to look for.</p>"
     elif told:
         yield f"<strong>Nothing detected at {count(told['run']['tested'])}</strong>"
     else:

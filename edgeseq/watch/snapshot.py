@@ -22,7 +22,7 @@ from edgeseq.watch.detection import Detection
 from edgeseq.watch.evidence import Answer, Evidence, weigh
 from edgeseq.watch.shares import Composition
 from edgeseq.watch.tallies import Sample
-from edgeseq.watch.words import NOT_ASKED, answer_words
+from edgeseq.watch.words import NOT_ASKED, answer_words, count
 
 FORMAT = 1
 STALLED = 60.0
@@ -161,6 +161,7 @@ def sample_facts(barcode: str, sample: Sample, answers: Answers, evidence: Seque
     else:
         words = answer_words(Answer.NOT_DETECTED if sample.tested else Answer.NO_DATA, sample.tested)
         words = f"nothing {words.removeprefix('not ')}" if sample.tested else words
+        words = f"{count(sample.tested)} scored" if sample.tested and not answered else words
     control = barcode == answers.questions.control
     return {**_counts(sample), "control": control, "asked": True, "words": words, "answers": answered}
 

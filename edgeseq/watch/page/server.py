@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 BEAT, FLOW = 1.0, 200_000
 """Seconds between events at least, and bytes a second for each listener: phones have slow links."""
+TICK = 0.1
+"""Seconds within which a listener hears of the end."""
 CLIENTS = 16
 """How many may listen to events at the same time."""
 CONNECTIONS = 64
@@ -142,11 +144,15 @@ class Page:
         seen = (0, 0)
         try:
             yield b"retry: 2000\n\n"
-            while not self._server.should_exit:
+            last = False
+            while not last:
+                last = self._server.should_exit  # the end is told as well
                 events, seen = await asyncio.to_thread(self._feed.events, seen)
                 if events:
                     yield events
-                await asyncio.sleep(max(BEAT, len(events) / FLOW))
+                until = time.monotonic() + max(BEAT, len(events) / FLOW)
+                while not self._server.should_exit and time.monotonic() < until:
+                    await asyncio.sleep(TICK)
         finally:
             self._clients -= 1
 
