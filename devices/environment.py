@@ -157,7 +157,7 @@ def _read(folder: Path) -> Environment | None:
         facts = json.loads((folder / STAMP).read_text(encoding="utf-8"))
         sizes = facts.pop("files")
         whole = all(os.lstat(folder / name).st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return Environment(folder, facts) if whole and sizes else None
 
