@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import re
@@ -33,7 +34,7 @@ from edgeseq.watch.daemon import Daemon
 from edgeseq.watch.journal import NAME, Journal, JournalError, JournalReader
 from edgeseq.watch.load import Limits
 from edgeseq.watch.notify import Notifier
-from edgeseq.watch.pidfile import holder
+from edgeseq.watch.pidfile import PidFile, holder
 from edgeseq.watch.room import ROW, Disk, Room
 from edgeseq.watch.station import Station
 
@@ -275,6 +276,19 @@ def test_one_daemon_for_each_output_folder(tmp_path: Path, config: Path) -> None
         with pytest.raises(UsageError, match=f"another edgeseq watch writes here, process {os.getpid()}"):
             Station(read_configuration(config))
     assert holder(tmp_path / "out") is None
+
+
+def test_somebody_who_only_asks_keeps_no_daemon_from_starting(tmp_path: Path) -> None:
+    first = PidFile(tmp_path)
+    first.close()
+    asking = (tmp_path / "watch.pid").open("rb")
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    timer = threading.Timer(0.2, asking.close)
+    timer.start()
+    second = PidFile(tmp_path)
+    assert holder(tmp_path) == os.getpid()
+    second.close()
+    timer.join()
 
 
 def test_fork_keeps_the_old_journal_and_goes_on_in_the_newest_that_fits(

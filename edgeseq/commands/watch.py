@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -15,7 +16,7 @@ from edgeseq.commands import options
 from edgeseq.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeseq.watch.config import Configuration
+    from edgeseq.watch.config import Configuration, Level
     from edgeseq.watch.page.settings import PageSettings
     from edgeseq.watch.station import Station
 
@@ -73,10 +74,11 @@ def command(config: Path | None, fork: bool, switch: bool, log_level: str | None
         path = config
 
     def reread() -> Configuration:
-        return read_configuration(path) if config is not None else _configuration(**given)
+        found = read_configuration(path) if config is not None else _configuration(**given)
+        return replace(found, log_level=cast("Level", log_level)) if log_level else found
 
     configuration = reread()
-    with logged(log_level or configuration.log_level), _Signals() as signals:
+    with logged(configuration.log_level), _Signals() as signals:
         notifier = Notifier.of_environment()
         station = signals.station = Station(configuration, reread=reread, fork=fork, switch=switch, notifier=notifier)
         station.run()

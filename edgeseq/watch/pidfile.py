@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from edgeseq.errors import UsageError
 
 NAME = "watch.pid"
+PATIENCE = 1.0
+"""Seconds for which the file may be held by somebody who only asks who holds it."""
 
 
 class PidFile:
@@ -21,16 +24,25 @@ class PidFile:
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from error
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            other = os.read(self._handle, 32).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._handle)
-            raise UsageError(f"{folder}: another edgeseq watch writes here, process {other}") from error
-        except OSError:
-            pass  # a network share without locks: the journal is safe all the same
+        until = time.monotonic() + PATIENCE
+        while not self._locked():
+            if time.monotonic() > until:
+                other = os.pread(self._handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                os.close(self._handle)
+                raise UsageError(f"{folder}: another edgeseq watch writes here, process {other}")
+            time.sleep(PATIENCE / 20)
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+
+    def _locked(self) -> bool:
+        """Whether the file is this process's now."""
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # a network share without locks: the journal is safe all the same
+        return True
 
     def close(self) -> None:
         """Leaves the folder to others."""
