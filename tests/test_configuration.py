@@ -106,6 +106,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert refused(path) == f"{path}: is not UTF-8; save it as UTF-8"
 
 
+def test_absurd_nesting_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "run.toml", f"{BASE}a = {'[' * 100_000}\n")
+    assert refused(path) == f"{path}: not TOML: lists or tables are nested too deeply; write it flat"
+
+
 def test_a_secret_comes_from_a_file_that_others_cannot_read(tmp_path: Path) -> None:
     secret = write(tmp_path / "secret", "s3cret\n")
     secret.chmod(0o640)

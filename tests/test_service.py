@@ -217,6 +217,14 @@ def test_validate_names_every_failure(tmp_path: Path, bundle_path: Path, run_edg
     assert "1 check failed" in validated(run_edgeseq, write_base(path, tmp_path))[1]
 
 
+def test_validate_wonders_about_alerts_for_nobody(tmp_path: Path, bundle_path: Path, run_edgeseq: RunEdgeseq) -> None:
+    path = write_base(tmp_path / "run.toml", tmp_path)
+    path.write_text(path.read_text() + "[alerts]\nlog = false\n")
+    code, said = validated(run_edgeseq, path)
+    assert code == 0
+    assert "warn alerts nobody is told of what is detected → add a channel" in said
+
+
 def write_base(path: Path, folder: Path) -> Path:
     (folder / "run").mkdir()
     path.write_text('folders = ["run"]\nout = "out"\nbundle = "tiny.edgeseq"\n')

@@ -107,6 +107,8 @@ class TomlReader:
             remedy = "see https://toml.io for how it is written"
             line = int(place[1]) if place else len(text.splitlines())
             self.problems.append(Problem("", f"not TOML: {problem}", remedy, line))
+        except RecursionError:
+            self.problems.append(Problem("", "not TOML: lists or tables are nested too deeply", "write it flat"))
 
     def read(self, kind: type[Made]) -> Made | None:
         """The whole file as ``kind``; None where anything is wrong with it."""

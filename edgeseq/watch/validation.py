@@ -164,7 +164,10 @@ def _page(configuration: Configuration) -> Iterator[Check]:
 
 def _alerts(configuration: Configuration) -> Iterator[Check]:
     """Whether channels of alerts can be opened; nobody is told anything."""
-    for name, channel in configuration.alerts.channels().items():
+    channels = configuration.alerts.channels()
+    if not channels:
+        yield Check("alerts", "warn", "nobody is told of what is detected", "add a channel, or log = true, to [alerts]")
+    for name, channel in channels.items():
         try:
             channel.open().close()
         except EdgeseqError as error:
