@@ -19,14 +19,14 @@ def section(evidence: Mapping[str, Any]) -> str:
         ),
         "",
         (
-            f"- Graph: {size['graph']:,} bytes, {size['graph'] / size['float32 graph']:.0%} of the graph in float32 and "
-            f"{size['graph'] / size['source graph']:.0%} of the one that was compressed"
+            f"- Graph: {size['graph']:,} bytes, {size['graph'] / size['float32 graph']:.0%} of the graph in float32 "
+            f"and {size['graph'] / size['source graph']:.0%} of the one that was compressed"
         ),
         *(f"- {each['operator']}: {each['pass']} ({each['summary']})" for each in evidence["passes"]),
         "",
         (
-            f"Both bundles scored the same {evaluation['reads']:,} reads of {evaluation['files']} files; calibration saw "
-            f"none of them, nor near-duplicates. Bounds are one-sided at {evidence['settings']['confidence']:.4g}."
+            f"Both bundles scored the same {evaluation['reads']:,} reads of {evaluation['files']} files; calibration "
+            f"saw none of them, nor near-duplicates. Bounds are one-sided at {evidence['settings']['confidence']:.4g}."
         ),
         "",
         "| figure | before | after | worse by | at most | budget |",

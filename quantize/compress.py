@@ -31,6 +31,7 @@ from quantize.schemes import FLOAT, SCHEMES, Scheme, allowed
 from quantize.search import Point, search
 from quantize.sensitivity import Bench, Sensitivity, sensitivities
 from quantize.verdict import Outcome, Verdict, judge, together
+from quantize.work import Work
 
 LOOKS = 4
 """How many mixtures the gate looks at. Each look at the evaluation data spends a part of the allowed error."""
@@ -108,7 +109,8 @@ def compress(
 
     ranked = sensitivities(bench, found, schemes, progress)
     tolerated = min(budget.limit for budget in wish.budgets)
-    points = search(bench, found, schemes, ranked, tolerated=tolerated, progress=progress)
+    work = Work.of(bundle, found, rows, wish.profile)
+    points = search(bench, found, schemes, ranked, work=work, tolerated=tolerated, progress=progress)
     points = tuple(point for point in points if point.choice and point.bytes < len(bundle.graph))
     costs, slower = _costs(bundle, points, rows, wish, progress)
     eligible = [point for point in points if point.name not in slower]
@@ -132,15 +134,21 @@ def compress(
 
 
 def plan_looks(points: Sequence[Point], tolerated: float) -> list[Point]:
-    """At most `LOOKS` mixtures, the smallest first: those that do at most twice the tolerated damage on calibration
-    rows, and the most careful one in any case. Fixed before the evaluation data are looked at."""
-    hopeful = [point for point in points if point.damage.flips <= 2 * tolerated]
-    if not hopeful:
-        return list(points[-1:])
-    if len(hopeful) <= LOOKS:
-        return hopeful
-    places = np.unique(np.linspace(0, len(hopeful) - 1, LOOKS).round().astype(int))
-    return [hopeful[place] for place in places.tolist()]
+    """At most `LOOKS` mixtures, the best first: those that do at most the tolerated damage on calibration rows, each
+    with less error than the one before it, down to the most careful of all. Fixed before the evaluation data are
+    looked at."""
+    if not points:
+        return []
+    careful = min(points, key=lambda point: (point.damage.flips, point.damage.error))
+    falling: list[Point] = []
+    for point in points:
+        better = not falling or point.damage.error < falling[-1].damage.error
+        if better and point.damage.flips <= tolerated:
+            falling.append(point)
+    if careful not in falling:
+        falling.append(careful)
+    places = np.unique(np.linspace(0, len(falling) - 1, min(LOOKS, len(falling))).round().astype(int))
+    return [falling[place] for place in places.tolist()]
 
 
 def chosen_operators(bundle: Bundle, wish: Wish) -> tuple[Operator, ...]:
@@ -181,10 +189,9 @@ def _costs(
     if not wish.check_time:
         return {}, ()
     costs = measure_costs(bundle, {FLOAT: bundle.graph, **{point.name: point.graph for point in points}}, rows)
-    base = costs[FLOAT].milliseconds
-    slower = tuple(point.name for point in points if costs[point.name].milliseconds > SLOWER * base)
+    slower = tuple(point.name for point in points if costs[point.name].ratio > SLOWER)
     for point in points:
-        ratio = costs[point.name].milliseconds / base
+        ratio = costs[point.name].ratio
         progress(f"{point.name}: {ratio:.2f} × the time of float{', not written' if point.name in slower else ''}")
     return costs, slower
 
@@ -263,7 +270,13 @@ def _evidence(
         if pairs.labels
         else {},
         "points": [
-            {"mixture": point.name, "bytes": point.bytes, **asdict(point.damage), "choice": dict(point.choice)}
+            {
+                "mixture": point.name,
+                "bytes": point.bytes,
+                "work": point.work,
+                **asdict(point.damage),
+                "choice": dict(point.choice),
+            }
             for point in points
         ],
         "sensitivity": [each.as_json() for each in ranked],

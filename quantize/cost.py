@@ -11,31 +11,47 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeseq.bundle import Bundle
+from edgeseq.scorer import Scorer
 from quantize.calibrate import Rows
 from quantize.judge import scorer_of
 
-ROUNDS = 5
+ROUNDS = 9
+SECONDS = 20.0
+"""A comparison ends after this time, once it has three rounds."""
 SLOWER = 1.05
 """A graph counts as slower from this ratio to the float one on: less is within what the clock can tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """``bytes`` of the graph, and ``milliseconds`` for the calibration rows, one thread, the best of `ROUNDS`."""
+    """``bytes`` of the graph; ``milliseconds`` for the calibration rows on one thread, the best of `ROUNDS`; and
+    ``ratio`` to the float graph, each measured in turns with it."""
 
     bytes: int
     milliseconds: float
+    ratio: float
 
 
-def measure_costs(bundle: Bundle, graphs: Mapping[str, bytes], rows: Rows, *, rounds: int = ROUNDS) -> dict[str, Cost]:
+def measure_costs(bundle: Bundle, graphs: Mapping[str, bytes], rows: Rows) -> dict[str, Cost]:
     """Name → cost of each graph. Time is that of the calling thread: what else the machine does counts little."""
-    scorers = {name: scorer_of(bundle, graph, threads=1) for name, graph in graphs.items()}
-    best = dict.fromkeys(graphs, float("inf"))
-    for turn in range(rounds + 1):
-        for name, scorer in scorers.items():
-            began = time.thread_time()
-            for batch in rows.batches:
-                scorer.run_ids(batch)
-            if turn:
-                best[name] = min(best[name], time.thread_time() - began)
-    return {name: Cost(len(graph), best[name] * 1e3) for name, graph in graphs.items()}
+    float_scorer = scorer_of(bundle, threads=1)
+    _time(float_scorer, rows)
+    costs = {}
+    for name, graph in graphs.items():
+        scorer = scorer_of(bundle, graph, threads=1)
+        _time(scorer, rows)
+        ours: list[float] = []
+        theirs: list[float] = []
+        began = time.monotonic()
+        while len(ours) < ROUNDS and (len(ours) < 3 or time.monotonic() - began < SECONDS):
+            theirs.append(_time(float_scorer, rows))
+            ours.append(_time(scorer, rows))
+        costs[name] = Cost(len(graph), min(ours) * 1e3, min(ours) / min(theirs))
+    return costs
+
+
+def _time(scorer: Scorer, rows: Rows) -> float:
+    began = time.thread_time()
+    for batch in rows.batches:
+        scorer.run_ids(batch)
+    return time.thread_time() - began

@@ -16,6 +16,7 @@ from quantize.schemes import FLOAT
 COLUMNS = (
     "mixture",
     "graph_bytes",
+    "work",
     "milliseconds",
     "times_float",
     "error",
@@ -48,15 +49,13 @@ def write_csv(path: Path, result: Result) -> Path:
         row: dict[str, object] = {
             "mixture": point.name,
             "graph_bytes": point.bytes,
+            "work": f"{point.work:.4f}",
             "error": f"{point.damage.error:.6f}",
             "row_flips": f"{point.damage.flips:.6f}",
         }
         cost = result.costs.get(point.name)
-        if cost is not None and base is not None:
-            row |= {
-                "milliseconds": f"{cost.milliseconds:.3f}",
-                "times_float": f"{cost.milliseconds / base.milliseconds:.3f}",
-            }
+        if cost is not None:
+            row |= {"milliseconds": f"{cost.milliseconds:.3f}", "times_float": f"{cost.ratio:.3f}"}
         if point.name in result.slower:
             row["outcome"] = "slower"
         if point.name in looks:

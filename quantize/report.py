@@ -47,8 +47,8 @@ def page(bundle: Bundle, evidence: dict[str, Any]) -> str:
         f"<h1>{_text(name)}, compressed for {_text(device)}</h1>",
         (
             f"<p>{_text(chosen)}: a graph of {size['graph']:,} bytes, {size['graph'] / size['float32 graph']:.0%} of "
-            f"float32 ({size['float32 graph']:,}) and {size['graph'] / size['source graph']:.0%} of the graph that was compressed "
-            f"({size['source graph']:,}).</p>"
+            f"float32 ({size['float32 graph']:,}) and {size['graph'] / size['source graph']:.0%} of the graph that was "
+            f"compressed ({size['source graph']:,}).</p>"
         ),
         (
             f"<p>Judged on {evaluation['reads']:,} reads of {evaluation['files']} files (sha256 <code>"
@@ -75,8 +75,8 @@ def page(bundle: Bundle, evidence: dict[str, Any]) -> str:
         "<h2>Mixtures of formats</h2>",
         plot(evidence["points"], chosen),
         _table(
-            ("mixture", "bytes", "error", "rows that flip"),
-            ((p["mixture"], p["bytes"], p["error"], p["flips"]) for p in evidence["points"]),
+            ("mixture", "bytes", "expected work", "error", "rows that flip"),
+            ((p["mixture"], p["bytes"], p["work"], p["error"], p["flips"]) for p in evidence["points"]),
         ),
         *_measured(bundle),
         "<h2>What was done</h2>",

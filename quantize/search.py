@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from quantize.graph import Operator
 from quantize.schemes import FLOAT, SCHEMES, Choice, Scheme
 from quantize.sensitivity import Bench, Damage, Sensitivity
+from quantize.work import Work
 
 POINTS = 40
 """The most graphs that one search builds and runs."""
@@ -26,6 +27,8 @@ class Point:
     choice: Choice
     graph: bytes
     damage: Damage
+    work: float
+    """Expected work on the device beside the float graph."""
 
     @property
     def bytes(self) -> int:
@@ -38,10 +41,11 @@ def search(
     schemes: Callable[[Operator], Sequence[Scheme]],
     ranked: Sequence[Sensitivity],
     *,
+    work: Work,
     tolerated: float,
     progress: Callable[[str], None],
 ) -> tuple[Point, ...]:
-    """Points that no other point beats in both bytes and damage, the smallest first.
+    """Points that no other point beats in bytes, expected work and damage, the best first (`merit`).
 
     ``tolerated``: the share of rows that may flip; a chain of steps ends at the first mixture well below it.
     """
@@ -57,7 +61,7 @@ def search(
             key = tuple(sorted(choice.items()))
             if key not in found:
                 graph = bench.graph(choice)
-                found[key] = Point(_name(choice), dict(choice), graph, bench.damage(graph))
+                found[key] = Point(_name(choice), dict(choice), graph, bench.damage(graph), work.share(choice))
                 damage = found[key].damage
                 progress(f"{found[key].name}: {len(graph):,} bytes, error {damage.error:.4f}, flips {damage.flips:.4f}")
             if found[key].damage.flips <= tolerated / 10:
@@ -66,16 +70,30 @@ def search(
             if step is None:
                 break
             choice = step
-    return pareto(list(found.values()))
+    return pareto(list(found.values()), len(bench.bundle.graph))
 
 
-def pareto(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points that no other beats in bytes and error together, the smallest first."""
-    kept: list[Point] = []
-    for point in sorted(points, key=lambda each: (each.bytes, each.damage.error, each.name)):
-        if not kept or point.damage.error < min(each.damage.error for each in kept):
-            kept.append(point)
-    return tuple(kept)
+def merit(point: Point, size: int) -> float:
+    """The share of bytes plus the share of work that a mixture leaves of a graph of ``size`` bytes; less is better."""
+    return point.bytes / size + point.work
+
+
+def pareto(points: Sequence[Point], size: int) -> tuple[Point, ...]:
+    """The points that no other beats in bytes, work and error together, the best first."""
+
+    def figures(point: Point) -> tuple[float, ...]:
+        return point.bytes, point.work, point.damage.error
+
+    kept = [
+        point
+        for point in points
+        if not any(
+            figures(other) != figures(point)
+            and all(a <= b for a, b in zip(figures(other), figures(point), strict=True))
+            for other in points
+        )
+    ]
+    return tuple(sorted(kept, key=lambda point: (merit(point, size), point.name)))
 
 
 def _starts(ladders: Mapping[str, list[str]], kinds: Mapping[str, str]) -> list[dict[str, str]]:
