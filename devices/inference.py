@@ -34,6 +34,8 @@ from edgeseq.tokenizers import load_tokenizer
 TOKENS = 8192
 """Made-up reads fill about so many tokens of a run: emulation is some hundred times slower than a processor."""
 MOST_ROWS = 8
+MULTIPLIES = 1e9
+"""Multiply–accumulates of one inference that are enough; fewer reads run together where a model needs more for them."""
 MARK = 7077
 """As in ``count_plugin.c``."""
 _LETTERS = {"dna": b"ACGT", "protein": b"ACDEFGHIKLMNPQRSTVWY"}
@@ -88,7 +90,9 @@ def mark() -> None:
 
 
 def planned(bundle: Bundle, length: int | None, rows: int | None) -> tuple[int, int]:
-    """The length of the made-up reads, in bases, and their number: a full window of each, as far as `TOKENS` allows.
+    """The length of the made-up reads, in bases, and their number.
+
+    That is a full window of each, as far as `TOKENS` allows, and as many as `MOST_ROWS` and `MULTIPLIES` allow.
 
     Raises UsageError for a model of raw signal, and for numbers that are not 1 or more.
     """
@@ -98,7 +102,9 @@ def planned(bundle: Bundle, length: int | None, rows: int | None) -> tuple[int, 
     if min(length or 1, rows or 1) < 1:
         raise UsageError("length and batch have to be 1 or more")
     size = length or min(spec.window, TOKENS)
-    return size, rows or max(1, min(MOST_ROWS, TOKENS // size))
+    cost = size * (bundle.manifest.graph.macs_per_base or 0)
+    most = min(MOST_ROWS, TOKENS // size, int(MULTIPLIES // cost) if cost else MOST_ROWS)
+    return size, rows or max(1, most)
 
 
 def made_up(bundle: Bundle, scorer: Scorer, length: int, rows: int) -> Iterator[NDArray[Any]]:
