@@ -25,6 +25,8 @@ from typing import Any
 from devices.arm import DEFAULT
 from devices.emulate import started
 from devices.environment import Environment, environment
+from devices.inference import planned
+from edgeseq.bundle import read_bundle
 from edgeseq.cpu import usable_cores
 from edgeseq.errors import EdgeseqError, UsageError
 
@@ -86,14 +88,15 @@ def count(
     """What one inference of ``bundle`` takes on each of ``cores``, in their order.
 
     ``batch`` reads of ``length`` bases are tokenised and padded as scoring does it; without them, full windows as far
-    as 8,192 tokens go, at most eight. ``graph`` (an ONNX file with the same inputs and outputs) is counted in place of
+    as 8,192 tokens and a billion multiply–accumulates go, at most eight. ``graph`` (an ONNX file with the same inputs and outputs) is counted in place of
     the bundle's own.
 
-    Raises CountError where there is no C compiler and where the guest fails; what `environment` raises; UsageError for
+    Raises BundleError; CountError where there is no C compiler and where the guest fails; what `environment` raises; UsageError for
     a model of raw signal.
     """
     if times < 1:
         raise UsageError(f"{times} inferences; 1 or more are needed")
+    planned(read_bundle(bundle), length, batch)
     found = built or environment()
     options = [*(("--length", str(length)) if length else ()), *(("--batch", str(batch)) if batch else ())]
     options += ["--graph", str(graph.resolve())] if graph else []

@@ -124,7 +124,7 @@ class Packages:
         if done.returncode or failures:
             reason = (failures or done.stderr.strip().splitlines() or ["no reason given"])[0]
             raise DebianError(
-                f"apt-get {arguments[0]} for {self.architecture} failed: {reason.removeprefix('E: ')}; "
+                f"apt-get {arguments[0]} for {self.architecture} failed: {reason.removeprefix('E: ').removeprefix('W: ')}; "
                 f"check the network and the proxy, or name another mirror in {MIRROR_VARIABLE}"
             )
 

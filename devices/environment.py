@@ -22,6 +22,7 @@ import os
 import platform
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -224,11 +225,13 @@ class _Steps:
         self._say = say
         self._steps = steps
         self._number = 0
+        self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
         """The next step begins."""
-        self._number += 1
-        self._say(f"[{self._number}/{self._steps}] {text}")
+        with self._lock:
+            self._number += 1
+            self._say(f"[{self._number}/{self._steps}] {text}")
 
 
 def _fetch_wheels(site: Path, steps: _Steps) -> None:
