@@ -88,11 +88,11 @@ def count(
     """What one inference of ``bundle`` takes on each of ``cores``, in their order.
 
     ``batch`` reads of ``length`` bases are tokenised and padded as scoring does it; without them, full windows as far
-    as 8,192 tokens and a billion multiply–accumulates go, at most eight. ``graph`` (an ONNX file with the same inputs and outputs) is counted in place of
-    the bundle's own.
+    as 8,192 tokens and a billion multiply–accumulates go, at most eight. ``graph`` (an ONNX file with the same inputs
+    and outputs) is counted in place of the bundle's own.
 
-    Raises BundleError; CountError where there is no C compiler and where the guest fails; what `environment` raises; UsageError for
-    a model of raw signal.
+    Raises BundleError, CountError where there is no C compiler and where the guest fails, what `environment` raises,
+    and UsageError for a model of raw signal.
     """
     if times < 1:
         raise UsageError(f"{times} inferences; 1 or more are needed")

@@ -122,9 +122,9 @@ class Packages:
         )
         failures = [line for line in (done.stderr + done.stdout).splitlines() if line.startswith(("E:", "W: Failed"))]
         if done.returncode or failures:
-            reason = (failures or done.stderr.strip().splitlines() or ["no reason given"])[0]
+            reason = (failures or done.stderr.strip().splitlines() or ["no reason given"])[0].removeprefix("E: ")
             raise DebianError(
-                f"apt-get {arguments[0]} for {self.architecture} failed: {reason.removeprefix('E: ').removeprefix('W: ')}; "
+                f"apt-get {arguments[0]} for {self.architecture} failed: {reason.removeprefix('W: ')}; "
                 f"check the network and the proxy, or name another mirror in {MIRROR_VARIABLE}"
             )
 
