@@ -11,6 +11,7 @@ import click
 from edgeseq.errors import EdgeseqError
 from export.commands import checkpoint_command, list_command
 from export.net_commands import FACTORY, graph_command, module_command
+from export.prune_commands import prune_command
 
 
 class _Commands(click.Group):
@@ -48,12 +49,14 @@ def main() -> None:
     python -m export CHECKPOINT -o NAME.edgeseq    a published checkpoint as a bundle
     python -m export MODULE:FACTORY …              a torch module of your own (module --help)
     python -m export FILE.onnx …                   an ONNX graph that you have (graph --help)
+    python -m export prune CHECKPOINT …            a checkpoint with fewer heads, channels, layers (prune --help)
     python -m export list                          the families that are known
     """
 
 
 main.add_command(checkpoint_command)
 main.add_command(list_command)
+main.add_command(prune_command)
 main.add_command(module_command)
 main.add_command(graph_command)
 

@@ -57,7 +57,7 @@ def checkpoint_command(
         task=cast(TaskKind, task) if task else None,
         labels=tuple(filter(None, labels.split(","))),
         max_length=max_length,
-        options=dict(_pair(option) for option in options),
+        options=dict(pair(option) for option in options),
     )
     naming = Naming(name or source.resolve().stem or "model", version, licence)
     found = convert(
@@ -102,7 +102,8 @@ def list_command() -> None:
             console.print(f"  --option {option}=… ({family.name}) {does}", markup=False, highlight=False)
 
 
-def _pair(option: str) -> tuple[str, str]:
+def pair(option: str) -> tuple[str, str]:
+    """Key and value of an option. Raises `FamilyError` for anything else."""
     key, equals, value = option.partition("=")
     if not equals or not key:
         raise FamilyError(option, "an option is written KEY=VALUE")

@@ -62,6 +62,22 @@ class Settings:
             self.refuse(key, f"is {value!r}, not a list of whole numbers")
         return tuple(value)
 
+    def heads(self, key: str, layers: int, heads: int) -> tuple[int, ...]:
+        """How many heads each layer has left, where the key lists pruned ones by layer (``{"0": [2, 5]}``); none where
+        it lists nothing."""
+        value = self._take(key, {})
+        if not isinstance(value, Mapping):
+            self.refuse(key, f"is {value!r}, not layers with their pruned heads")
+        left = [heads] * layers
+        for layer, gone in value.items():
+            numbers = set(gone) if isinstance(gone, (list, tuple)) else {-1}
+            if not str(layer).isdigit() or int(layer) >= layers or not numbers <= set(range(heads)):
+                self.refuse(key, f"has {layer!r}: {gone!r}; the model has {layers} layers of {heads} heads")
+            left[int(layer)] -= len(numbers)
+        if 0 in left:
+            self.refuse(key, f"leaves layer {left.index(0)} no head")
+        return tuple(left) if value else ()
+
     def inner(self, key: str) -> Settings:
         """The settings under a key; none where it is absent."""
         value = self._take(key, {})

@@ -39,6 +39,10 @@ class Loaded:
     explained: Mapping[str, str]
     precisions: tuple[str, ...]
     """The published element types of what was used."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The module's own name → the published one, of what was used."""
+    copies: Mapping[str, str] = field(default_factory=dict)
+    """Published name of a second copy → that of the first."""
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout: Layout, source: object) -> Loaded:
@@ -47,7 +51,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout:
     Raises `TensorsError`, naming the tensor as it was published: for one that is missing, that nothing explains, that
     has another shape, that disagrees with its alias, or that holds values which are not finite.
     """
-    tensors, explained = _without_aliases(tensors, layout, source)
+    tensors, explained, copies = _without_aliases(tensors, layout, source)
     targets = module.state_dict(keep_vars=True)
     names: dict[str, str] = {}
     for name in tensors:
@@ -71,7 +75,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout:
     for target, name in used.items():
         _fill(targets[target], tensors[name], name, source)
     precisions = sorted({str(tensors[name].dtype).removeprefix("torch.") for name in used.values()})
-    return Loaded(len(used), explained, tuple(precisions))
+    return Loaded(len(used), explained, tuple(precisions), used, copies)
 
 
 def _fill(target: torch.Tensor, value: torch.Tensor, name: str, source: object) -> None:
@@ -89,21 +93,24 @@ def _fill(target: torch.Tensor, value: torch.Tensor, name: str, source: object) 
 
 def _without_aliases(
     tensors: Mapping[str, torch.Tensor], layout: Layout, source: object
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+) -> tuple[dict[str, torch.Tensor], dict[str, str], dict[str, str]]:
+    """The tensors under the names of first copies, why that is, and second copies' names → those of the first."""
     kept: dict[str, torch.Tensor] = {}
     explained: dict[str, str] = {}
+    copies: dict[str, str] = {}
     for name, value in tensors.items():
         first = name
         for pattern, replacement in layout.aliases:
             if match := re.fullmatch(pattern, name):
                 first = match.expand(replacement)
                 explained[pattern] = f"second copy of {replacement}"
+                copies[name] = first
                 break
         other = kept.get(first, tensors.get(first))
         if other is not None and other is not value and not torch.equal(other, value):
             raise TensorsError(source, f"tensors {name} and {first} should be one, but differ")
         kept[first] = value
-    return kept, explained
+    return kept, explained, copies
 
 
 def _rename(name: str, layout: Layout) -> str:

@@ -149,7 +149,8 @@ def read_bert(
 ) -> Model:
     """A BERT with learned positions. Raises `CheckpointError` and `FamilyError`."""
     settings = Settings(checkpoint.config, checkpoint.config_file)
-    refuse_switches(checkpoint, {**SWITCHES, "hidden_act": tuple(ACTIVATIONS)})
+    switches = {key: values for key, values in SWITCHES.items() if key != "pruned_heads"}
+    refuse_switches(checkpoint, {**switches, "hidden_act": tuple(ACTIVATIONS)})
     task = task_and_default(checkpoint, request)
     shape = BertShape(
         width=settings.whole("hidden_size"),
@@ -163,6 +164,7 @@ def read_bert(
         activation=ACTIVATIONS[settings.text("hidden_act", "gelu")],
         norm_first=norm_first,
         norm_last=norm_last,
+        left=settings.heads("pruned_heads", settings.whole("num_hidden_layers"), settings.whole("num_attention_heads")),
     )
     if shape.width % shape.heads:
         settings.refuse("num_attention_heads", f"is {shape.heads}, which does not divide {shape.width} channels")

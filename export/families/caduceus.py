@@ -101,7 +101,7 @@ def _shape(checkpoint: Checkpoint, settings: Settings) -> CaduceusShape:
         layers=settings.whole("n_layer"),
         mixer=MambaShape(
             width=width,
-            inner=width * mixer.whole("expand", 2),
+            inner=_inner(width, mixer),
             states=mixer.whole("d_state", 16),
             taps=mixer.whole("d_conv", 4),
             rank=-(-width // 16) if automatic else mixer.whole("dt_rank"),
@@ -116,6 +116,14 @@ def _shape(checkpoint: Checkpoint, settings: Settings) -> CaduceusShape:
         both_strands=settings.flag("rcps", False),
         swaps=settings.flag("fused_add_norm", True),
     )
+
+
+def _inner(width: int, mixer: Settings) -> int:
+    """Channels inside a mixer: the product with ``expand``, which may be a fraction, cut off to a whole number."""
+    factor = mixer.number("expand", 2)
+    if int(factor * width) < 1:
+        mixer.refuse("expand", f"is {factor:g}, which leaves no channel of {width}")
+    return int(factor * width)
 
 
 def _pooling(checkpoint: Checkpoint, request: Request) -> tuple[Pooling, tuple[str, ...]]:

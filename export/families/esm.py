@@ -71,7 +71,6 @@ _OTHER_MATHS: dict[str, tuple[object, ...]] = {
     "is_decoder": (False, None),
     "add_cross_attention": (False, None),
     "hidden_act": ("gelu", None),
-    "pruned_heads": ({}, None),
     "chunk_size_feed_forward": (0, None),
 }
 """Settings that change what a model computes, with the values under which it computes what this module does."""
@@ -166,6 +165,7 @@ def _shape(checkpoint: Checkpoint, settings: Settings, gated: bool) -> EsmShape:
         feed_forward_bias=settings.flag("add_bias_fnn", True),
         padding=settings.whole("pad_token_id", 1, least=0),
         mask=settings.whole("mask_token_id", least=0) if dropout else -1,
+        left=settings.heads("pruned_heads", settings.whole("num_hidden_layers"), heads),
     )
     for key, token in (("pad_token_id", shape.padding), ("mask_token_id", shape.mask)):
         if token >= vocabulary:

@@ -31,17 +31,25 @@ class BertShape:
     """Norms before attention and feed-forward rather than behind their residual sums."""
     norm_last: bool = False
     """One more norm behind the last block."""
+    left: tuple[int, ...] = ()
+    """Heads of each layer, all of the same size, where some were pruned; empty: ``heads`` everywhere."""
+
+    def heads_in(self, layer: int) -> int:
+        """Of one layer."""
+        return self.left[layer] if self.left else self.heads
 
 
 class BertBlock(nn.Module):
     """Attention and feed-forward with residual sums: batch × length × width."""
 
-    def __init__(self, shape: BertShape) -> None:
+    def __init__(self, shape: BertShape, layer: int) -> None:
         super().__init__()
         width = shape.width
-        self.heads, self.norm_first, self.activation = shape.heads, shape.norm_first, shape.activation
-        self.qkv = JointLinear(width, {"query": width, "key": width, "value": width})
-        self.mix = nn.Linear(width, width)
+        self.norm_first, self.activation = shape.norm_first, shape.activation
+        self.heads = shape.heads_in(layer)
+        inner = self.heads * (width // shape.heads)
+        self.qkv = JointLinear(width, {"query": inner, "key": inner, "value": inner})
+        self.mix = nn.Linear(inner, width)
         self.mix_norm = nn.LayerNorm(width, eps=shape.epsilon)
         self.widen = nn.Linear(width, shape.inner)
         self.narrow = nn.Linear(shape.inner, width)
@@ -72,11 +80,12 @@ class Bert(Network):
 
     def __init__(self, shape: BertShape, head: Head | None) -> None:
         super().__init__()
+        self.shape = shape
         self.words = nn.Embedding(shape.vocabulary, shape.width)
         self.positions = nn.Embedding(shape.positions, shape.width)
         self.types = nn.Embedding(shape.types, shape.width)
         self.norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
-        self.layers = nn.ModuleList(BertBlock(shape) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(BertBlock(shape, layer) for layer in range(shape.layers))
         self.last_norm = nn.LayerNorm(shape.width, eps=shape.epsilon) if shape.norm_last else None
         self.head = head
         self.example_length = min(self.example_length, shape.positions)

@@ -42,16 +42,23 @@ class EsmShape:
     padding: int
     mask: int
     """Ids of the tokens for padding and for hidden residues (``<mask>``)."""
+    left: tuple[int, ...] = ()
+    """Heads of each layer, all of the same size, where some were pruned; empty: ``heads`` everywhere."""
+
+    def heads_in(self, layer: int) -> int:
+        """Of one layer."""
+        return self.left[layer] if self.left else self.heads
 
 
 class _Attention(nn.Module):
     """What the positions of (batch × length × width) see of each other."""
 
-    def __init__(self, shape: EsmShape) -> None:
+    def __init__(self, shape: EsmShape, layer: int) -> None:
         super().__init__()
-        self.heads = shape.heads
-        self.inputs = JointLinear(shape.width, dict.fromkeys(("query", "key", "value"), shape.width))
-        self.output = nn.Linear(shape.width, shape.width)
+        self.heads = shape.heads_in(layer)
+        inner = self.heads * (shape.width // shape.heads)
+        self.inputs = JointLinear(shape.width, dict.fromkeys(("query", "key", "value"), inner))
+        self.output = nn.Linear(inner, shape.width)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor, turns: tuple[torch.Tensor, ...]) -> torch.Tensor:
         query, key, value = self.inputs(x)
@@ -80,10 +87,10 @@ class _FeedForward(nn.Module):
 class _Block(nn.Module):
     """Attention, then feed-forward, each behind a norm and added to what came in."""
 
-    def __init__(self, shape: EsmShape) -> None:
+    def __init__(self, shape: EsmShape, layer: int) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
-        self.attention = _Attention(shape)
+        self.attention = _Attention(shape, layer)
         self.feed_forward_norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
         self.feed_forward = _FeedForward(shape)
 
@@ -131,7 +138,7 @@ class EsmNetwork(Network):
         super().__init__()
         self.shape = shape
         self.embeddings = _Embeddings(shape)
-        self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
+        self.blocks = nn.ModuleList(_Block(shape, layer) for layer in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
         self.head = head
         if not shape.rotary:

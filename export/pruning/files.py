@@ -1,0 +1,72 @@
+"""A pruned checkpoint as a folder: whole, or not there at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from export.checkpoint import WEIGHTS, Checkpoint
+from export.errors import CheckpointError
+from export.tensors import PART, files_of
+
+REPORT = "prune_report.json"
+_LARGEST_COMPANION = 32 << 20
+_LEFT_BEHIND = (".py", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx")
+
+
+@contextmanager
+def folder_for(output: Path) -> Iterator[Path]:
+    """A new folder beside ``output`` that takes its name when all went well, and is gone otherwise.
+
+    Raises `CheckpointError` where there is something already.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise CheckpointError(output, "exists already", remedy="name a folder that does not")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        partial.replace(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_checkpoint(
+    folder: Path,
+    source: Checkpoint,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    files: Mapping[str, str],
+) -> None:
+    """Configuration, weights as safetensors, and what else the source has beside its weights; ``files`` (name → text)
+    stand in for those of the source. Code is left behind: it is never run, and was written for other shapes."""
+    weights = {file.name for file in files_of(source.weights)} | set(WEIGHTS)
+    for file in sorted(source.folder.iterdir()):
+        known = file.name in weights or file == source.config_file
+        known |= file.suffix in _LEFT_BEHIND or PART.search(file.name) is not None
+        if file.is_file() and not known and file.stat().st_size <= _LARGEST_COMPANION:
+            shutil.copyfile(file, folder / file.name)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    if source.config_file.suffix == ".json":
+        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    else:
+        text = yaml.safe_dump(dict(config), sort_keys=False)
+    (folder / source.config_file.name).write_text(text, encoding="utf-8")
+    own = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    save_file(own, folder / WEIGHTS[0], metadata={"format": "pt"})
+
+
+def write_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """``prune_report.json``."""
+    (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
