@@ -16,6 +16,8 @@ ROW = 512
 """Bytes for which each row is taken: 300 to 400 in the journal, its index included."""
 PAGES = 2 * 4096
 """Bytes that a row may change: a page of the table and one of its index, each of which goes through the log."""
+LEFT, SHARE = 200_000_000, 100
+"""What is left to others unless told: so many bytes, or one part in so many of a small file system."""
 SPARE = 4 << 20
 """Bytes for what else a transaction may need."""
 
@@ -26,8 +28,9 @@ class Disk:
 
     max_bytes: int | None = None
     """The most that the output folder may hold; nothing bounds it where this is absent."""
-    min_free: int = 200_000_000
-    """Bytes that are left to others on the file system of the output folder."""
+    min_free: int | None = None
+    """Bytes that are left to others on the file system of the output folder; where this is absent, a hundredth of it,
+    200 MB at the most."""
     events: int = 10_000
     """Events that the journal keeps besides detections and changes of settings; older ones are forgotten."""
 
@@ -50,11 +53,11 @@ class Room:
                 "nothing is lost meanwhile"
             )
         try:
-            free = self.free()
+            free, kept_back = self.free(), self.kept_back()
         except OSError as error:
             return f"cannot be looked at: {error.strerror or error}; scoring goes on once it is back"
-        if free - need < self.disk.min_free:
-            kept = f"disk.min_free keeps {readable(self.disk.min_free)} for others"
+        if free - need < kept_back:
+            kept = f"disk.min_free keeps {readable(kept_back)} for others"
             return f"has {readable(free)} left, and {kept}; make room on the disk; scoring goes on by itself"
         return ""
 
@@ -77,6 +80,13 @@ class Room:
                 except OSError:
                     continue
         return total
+
+    def kept_back(self) -> int:
+        """Bytes of the file system that are left to others."""
+        if self.disk.min_free is not None:
+            return self.disk.min_free
+        status = os.statvfs(self.folder)
+        return min(LEFT, status.f_blocks * status.f_frsize // SHARE)
 
     def free(self) -> int:
         """Bytes that this process may still write on the file system."""
