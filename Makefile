@@ -28,10 +28,10 @@ demo: $(VENV)/.runtime
 	$(VENV)/bin/edgeseq demo
 
 test: $(VENV)/.dev
-	$(PY) -m pytest $(TEST)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadscope $(TEST)
 
 test-fast: $(VENV)/.dev
-	$(PY) -m pytest -m "not slow and not arm" $(TEST)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadscope -m "not slow and not arm" $(TEST)
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from export.ahead import Plan, batch_of
 from export.architectures import ConvNet, SeedNet, parameter_count
 from export.dataset import Sampler
 from export.measure import mcc
 from export.panel import prepare
 from export.seeds import Seed
-from export.train import Plan, batch_of, learning_rate, optimiser
+from export.train import learning_rate, optimiser
 
 CODON10 = Seed("11011011011011", 98_299)
 CONTIGUOUS11 = Seed("1" * 11, 98_299)

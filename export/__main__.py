@@ -120,8 +120,8 @@ def train_panel_command(
     """
     import torch
 
+    from export.ahead import Plan
     from export.lineages import LINEAGES
-    from export.train import Plan
     from export.train_panel import Shape, train_panel
 
     if "list" in hold_out:

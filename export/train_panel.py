@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from edgeseq import load
 from edgeseq.bundle import write_bundle
 from edgeseq.manifest import Abstention, Graph, Input, Manifest, Task, Tensor
+from export.ahead import Plan
 from export.architectures import SeedNet, parameter_count
 from export.calibrate import MINIMUM_LENGTH, held_reads, held_windows, temperature, thresholds
 from export.card import model_card
@@ -35,7 +36,7 @@ from export.panel import Panel, prepare
 from export.seed_graph import OPSET, seed_graph
 from export.seeds import Seed
 from export.simulate import FLANKS, ErrorProfile
-from export.train import Plan, train
+from export.train import train
 
 BUCKETS = (256, 320, 384, 448, 512, 640, 768, 896, 1024)
 TOKENIZER: dict[str, Any] = {"type": "nucleotide", "vocabulary": {"A": 0, "C": 1, "G": 2, "T": 3, "N": 4}, "pad": 5}

@@ -12,13 +12,11 @@ from made_genomes import EXACT, toy_sampler
 
 torch = pytest.importorskip("torch", reason="training needs torch (extra `export`)")
 
+from export.ahead import Plan, batch_of  # noqa: E402
 from export.architectures import SeedNet  # noqa: E402
 from export.dataset import Mixture  # noqa: E402
 from export.seeds import Seed  # noqa: E402
-from export.train import Plan, batch_of, learning_rate, train  # noqa: E402
-
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-"""The simulator's process is forked and calls no library that has threads."""
+from export.train import learning_rate, train  # noqa: E402
 
 PLAN = Plan(steps=12, tokens=64 * 160, widths=(160, 192), width_shares=(0.5, 0.5), warm_up=4, checkpoint_every=5)
 

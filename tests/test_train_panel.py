@@ -34,7 +34,6 @@ from export.simulate import PAD, ErrorProfile, Sources, reads  # noqa: E402
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 
 LABELS = ("rubella", "zika", "measles")
