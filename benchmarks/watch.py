@@ -31,7 +31,7 @@ from edgeseq.read import Read
 from edgeseq.replay.growing import STYLES, GrowingFile, Style
 from edgeseq.replay.player import Manner, Player, Written
 from edgeseq.replay.timeline import Due
-from edgeseq.watch.journal import JournalReader
+from edgeseq.watch.journal_reader import JournalReader
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 RUN = "0123456789abcdef0123456789abcdef01234567"

@@ -26,7 +26,8 @@ from edgeseq.watch.alerts import Alerts, AlertSettings, Command, Mqtt, Webhook
 from edgeseq.watch.answers import Questions
 from edgeseq.watch.channels import ChannelError
 from edgeseq.watch.daemon import Daemon
-from edgeseq.watch.journal import Journal, JournalReader
+from edgeseq.watch.journal import Journal
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.live import Live
 
 MESSAGE = {"id": "0123456789abcdef", "kind": "detected", "text": "a detected in barcode01", "crossings": []}

@@ -21,7 +21,8 @@ from sequencer import Job, Sequencer, names, records, run_folder
 
 from edgeseq.scorer import load
 from edgeseq.watch.daemon import Daemon
-from edgeseq.watch.journal import NAME, Journal, JournalError, JournalReader
+from edgeseq.watch.journal import NAME, Journal, JournalError
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.load import SKIPPED, Limits
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from edgeseq.watch.answers import Answers, Questions
 from edgeseq.watch.composition import Confusion
 from edgeseq.watch.evidence import Answer, Bounds, exceeds, lower, weigh
 from edgeseq.watch.history import REST, History, leading, restored
-from edgeseq.watch.journal import JournalReader
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.live import confusion_of
 from edgeseq.watch.load import SKIPPED
 from edgeseq.watch.shares import Shares

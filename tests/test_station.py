@@ -31,7 +31,8 @@ from edgeseq.errors import UsageError
 from edgeseq.scorer import load
 from edgeseq.watch.config import read_configuration
 from edgeseq.watch.daemon import Daemon
-from edgeseq.watch.journal import NAME, Journal, JournalError, JournalReader
+from edgeseq.watch.journal import NAME, Journal, JournalError
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.load import Limits
 from edgeseq.watch.notify import Notifier
 from edgeseq.watch.pidfile import PidFile, holder

@@ -16,7 +16,8 @@ from edgeseq.scorer import Scorer, load
 from edgeseq.watch.answers import Answers, Questions
 from edgeseq.watch.composition import Confusion
 from edgeseq.watch.daemon import Daemon
-from edgeseq.watch.journal import Journal, JournalError, JournalReader
+from edgeseq.watch.journal import Journal, JournalError
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.load import Limits
 
 

@@ -22,7 +22,8 @@ from edgeseq.watch.channels.log import Log
 from edgeseq.watch.channels.mqtt import Mqtt
 from edgeseq.watch.channels.webhook import Webhook
 from edgeseq.watch.detection import Detection
-from edgeseq.watch.journal import DETECTED, SENT, Journal, JournalError, JournalReader
+from edgeseq.watch.journal import DETECTED, SENT, Journal, JournalError
+from edgeseq.watch.journal_reader import JournalReader
 
 __all__ = ["AlertSettings", "Alerts", "ChannelState", "Command", "Mqtt", "Webhook"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeseq.prediction import UNCLASSIFIED
-from edgeseq.watch.journal import JournalReader
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.tallies import NO_BARCODE, Tallies
 
 STRETCHES = 96

@@ -26,7 +26,8 @@ from edgeseq.watch.daemon import Daemon
 from edgeseq.watch.detection import Detection
 from edgeseq.watch.evidence import Evidence
 from edgeseq.watch.history import restored
-from edgeseq.watch.journal import DETECTED, RATES, SENT, Journal, JournalError, JournalReader, Row
+from edgeseq.watch.journal import DETECTED, RATES, SENT, Journal, JournalError, Row
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.shares import BUDGET, Shares
 from edgeseq.watch.tallies import Sample, merged
 

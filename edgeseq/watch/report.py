@@ -12,7 +12,8 @@ from typing import Any
 from edgeseq.errors import SinkError
 from edgeseq.watch.charts import Palette, evidence, interval, over_time, strip
 from edgeseq.watch.history import History, leading, restored
-from edgeseq.watch.journal import JournalReader, Source
+from edgeseq.watch.journal import Source
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.standing import Standing, standing
 from edgeseq.watch.tallies import Sample, Tallies
 from edgeseq.watch.words import count, share_words

@@ -17,7 +17,7 @@ from edgeseq.reads import open_reads
 from edgeseq.sinks.output import Output
 from edgeseq.sinks.split import SplitSink
 from edgeseq.sinks.tsv import COLUMNS, table_rows
-from edgeseq.watch.journal import JournalReader
+from edgeseq.watch.journal_reader import JournalReader
 
 ResultFormat = Literal["tsv", "jsonl", "parquet"]
 EXTRA_COLUMNS = ("run", "part", "policy", "bundle", "scored")

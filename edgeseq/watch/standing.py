@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeseq.watch.journal import JournalReader
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.live import HEARTBEAT, STATUS
 from edgeseq.watch.pidfile import holder
 from edgeseq.watch.snapshot import FORMAT

@@ -23,7 +23,8 @@ from edgeseq.scorer import Scorer, load
 from edgeseq.watch.alerts import Alerts
 from edgeseq.watch.config import Configuration
 from edgeseq.watch.daemon import Daemon
-from edgeseq.watch.journal import NAME, Journal, JournalError, JournalReader
+from edgeseq.watch.journal import NAME, Journal, JournalError
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.live import Live
 from edgeseq.watch.log import set_level
 from edgeseq.watch.notify import Heartbeat, Notifier

@@ -15,7 +15,8 @@ from edgeseq.bundle import Bundle, read_bundle
 from edgeseq.errors import EdgeseqError, MissingExtraError
 from edgeseq.health import Check
 from edgeseq.watch.config import Configuration
-from edgeseq.watch.journal import NAME, JournalError, JournalReader
+from edgeseq.watch.journal import NAME, JournalError
+from edgeseq.watch.journal_reader import JournalReader
 from edgeseq.watch.pidfile import holder
 from edgeseq.watch.room import Room, readable
 
