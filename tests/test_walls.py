@@ -51,6 +51,11 @@ def test_workstation_tools_import_the_parts_below_them_alone(repository: Path) -
         assert not strange, f"{path} imports {strange}"
 
 
+def test_compression_knows_no_exporter(repository: Path) -> None:
+    for path in sources(repository / "quantize"):
+        assert not imports(path) & {"export", "benchmarks", "tests"}, path
+
+
 def test_one_module_knows_the_engine(repository: Path) -> None:
     paths = sources(repository / "edgeseq")
     assert [path.name for path in paths if "onnxruntime" in imports(path)] == ["session.py"]

@@ -34,8 +34,8 @@ def anatomy(_: Checkpoint, model: Model, names: Names) -> Anatomy:
     turns = shape.both_strands and shape.swaps
 
     def rescale(tensors: dict[str, Any], kept: Kept) -> None:
-        """A root of the mean square over fewer channels is larger by the root of the shares."""
-        factor = math.sqrt(len(kept[0]) / shape.mixer.width)
+        """The root of the mean square over fewer channels is larger, and what it divides smaller."""
+        factor = math.sqrt(shape.mixer.width / len(kept[0]))
         for own in (*(f"layers.{layer}.norm.weight" for layer in range(shape.layers)), "norm_f.weight"):
             for name in names.published(own):
                 tensors[name] = (tensors[name].double() * factor).to(tensors[name].dtype)

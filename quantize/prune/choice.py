@@ -27,8 +27,9 @@ def choose_units(kind: Kind, scores: Sequence[torch.Tensor], share: float) -> li
 
 def _kept(units: Units, share: float) -> int:
     """How many stay: a multiple, at least one of it, and as near to the share as that allows."""
-    multiple = units.multiple if units.count % units.multiple == 0 and units.count > units.multiple else 1
-    return max(multiple, round(units.count * (1 - share) / multiple) * multiple)
+    together = max(map(len, units.bound), default=1)
+    multiple = units.multiple if units.count % units.multiple == 0 and units.count > units.multiple else together
+    return min(units.count, max(multiple, round(units.count * (1 - share) / multiple) * multiple))
 
 
 def _least(units: Units, scores: torch.Tensor, wanted: int, kind: Kind) -> list[int]:

@@ -1,0 +1,74 @@
+"""A tiny checkpoint of each family that can be pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import caduceus_checkpoint
+import esm_checkpoint
+import gpn_checkpoint
+import hyena_checkpoint
+import striped_checkpoint
+import test_family_bert
+
+
+def _esm(folder: Path, gated: bool = False, **config: object) -> Path:
+    settings = {**esm_checkpoint.ESM2, "num_hidden_layers": 3, **config}
+    return esm_checkpoint.write(folder, settings, esm_checkpoint.published(settings, gated=gated))
+
+
+def _bert(folder: Path, style: str, **config: Any) -> Path:
+    folder.mkdir(parents=True)
+    return test_family_bert.write(folder, style, **config)
+
+
+def _gpn(folder: Path, **config: object) -> Path:
+    settings = {**gpn_checkpoint.GPN, **config}
+    return gpn_checkpoint.write(folder, settings, gpn_checkpoint.published(settings))
+
+
+def _first_gpn(folder: Path) -> Path:
+    return gpn_checkpoint.write(folder, gpn_checkpoint.FIRST, gpn_checkpoint.published(gpn_checkpoint.FIRST))
+
+
+def _hyena(folder: Path, **config: object) -> Path:
+    settings = {**hyena_checkpoint.HYENADNA, **config}
+    return hyena_checkpoint.write(folder, settings, hyena_checkpoint.published(settings))
+
+
+def _caduceus(folder: Path, **config: object) -> Path:
+    settings = {**caduceus_checkpoint.CADUCEUS, "n_layer": 4, **config}
+    return caduceus_checkpoint.write(folder, settings, caduceus_checkpoint.published(settings))
+
+
+def _evo(folder: Path, second: bool) -> Path:
+    settings = striped_checkpoint.EVO2 if second else striped_checkpoint.EVO1
+    return striped_checkpoint.write(folder, settings, striped_checkpoint.published(settings))
+
+
+FAMILIES: dict[str, Callable[[Path], Path]] = {
+    "ESM-2": _esm,
+    "NT v1": lambda folder: _esm(folder, vocab_size=4105, position_embedding_type="absolute", mask_token_id=2),
+    "NT v2": lambda folder: _esm(folder, gated=True, vocab_size=4107, mask_token_id=2, add_bias_fnn=False),
+    "DNABERT": lambda folder: _bert(folder, "behind"),
+    "GENA-LM": lambda folder: _bert(folder, "first", pre_layer_norm=True, last_layer_norm=False),
+    "DNABERT-2": lambda folder: _bert(folder, "mosaic"),
+    "GPN": _gpn,
+    "GPN depthwise": lambda folder: _gpn(folder, depthwise=True, bias=True),
+    "GPN ByteNet": lambda folder: _gpn(folder, encoder="bytenet"),
+    "GPN slim": lambda folder: _gpn(folder, encoder="bytenet", slim=True),
+    "GPN embedded": lambda folder: _gpn(folder, embedding="embedding", mlm_head_transform=False),
+    "first GPN": _first_gpn,
+    "HyenaDNA": _hyena,
+    "HyenaDNA tied": lambda folder: _hyena(folder, tie_word_embeddings=True),
+    "Caduceus Ph": _caduceus,
+    "Caduceus Ph untied": lambda folder: _caduceus(folder, bidirectional_weight_tie=False),
+    "Caduceus Ph LayerNorm": lambda folder: _caduceus(folder, rms_norm=False),
+    "Caduceus PS": lambda folder: _caduceus(folder, rcps=True),
+    "Caduceus PS unfused": lambda folder: _caduceus(folder, rcps=True, fused_add_norm=False),
+    "Evo 1": lambda folder: _evo(folder, second=False),
+    "Evo 2": lambda folder: _evo(folder, second=True),
+}
+"""Name → what writes it into a folder."""

@@ -1,0 +1,314 @@
+"""Surgery on checkpoints: what is cut computes what the whole model does without the same parts."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pruned_families import FAMILIES
+from torch import nn
+from torch.nn import functional
+
+from export.checkpoint import Checkpoint, open_checkpoint
+from export.errors import FamilyError
+from export.families import find
+from export.network import Model, Outputs, Request
+from export.operators.norm import RmsNorm
+from export.parity import compare, feed
+from export.pruning import ANATOMIES, anatomy_of
+from export.pruning.files import write_checkpoint
+from export.pruning.prune import cut_kind
+from export.rows import batch_for
+from export.tracing import trace
+from quantize.prune.anatomy import Anatomy, Kind
+from quantize.prune.choice import choose_layers, choose_units
+from quantize.prune.cut import drop_layers, kept_of, removed_entries, silence
+
+EXACT = {
+    "ESM-2": ("ffn", "heads"),
+    "NT v1": ("ffn", "heads"),
+    "NT v2": ("ffn", "heads"),
+    "DNABERT": ("ffn", "heads"),
+    "GENA-LM": ("ffn", "heads"),
+    "DNABERT-2": ("ffn",),
+    "GPN": ("ffn",),
+    "GPN depthwise": ("ffn",),
+    "HyenaDNA": ("ffn",),
+    "Caduceus Ph": ("channels", "states", "width"),
+    "Caduceus Ph untied": ("channels", "states", "width"),
+    "Caduceus PS": ("channels", "states", "width"),
+    "Caduceus PS unfused": ("channels", "states", "width"),
+    "Evo 1": ("ffn",),
+    "Evo 2": ("ffn",),
+}
+"""Kinds whose removal changes nothing but what the removed units did."""
+NORMED = {
+    "GPN": "channels",
+    "GPN depthwise": "channels",
+    "GPN ByteNet": "channels",
+    "GPN slim": "channels",
+    "GPN embedded": "channels",
+    "first GPN": "channels",
+    "HyenaDNA": "channels",
+    "HyenaDNA tied": "channels",
+    "Caduceus Ph LayerNorm": "width",
+}
+"""Kinds whose units norms are taken over."""
+
+
+def opened(folder: Path) -> tuple[Checkpoint, Model, Anatomy]:
+    checkpoint = open_checkpoint(folder)
+    family = find(checkpoint)
+    model = family.read(checkpoint, Request())
+    model.network.eval()
+    return checkpoint, model, anatomy_of(family, checkpoint, model)
+
+
+def chosen(kind: Kind, share: float = 0.4) -> list[list[int]]:
+    """Units to remove, by scores drawn at random: not the first ones, and not the same in each part."""
+    generator = torch.Generator().manual_seed(3)
+    scores = [torch.rand(units.count, generator=generator, dtype=torch.float64) for units in kind.units]
+    return choose_units(kind, scores, share)
+
+
+def logits(model: Model, tokens: int = 21) -> torch.Tensor:
+    inputs = feed(model, *batch_for(model, (min(tokens, model.max_length),) * 2))
+    with torch.inference_mode():
+        outputs: Outputs = model.network(*(torch.from_numpy(inputs[one.name]) for one in model.network.inputs))
+    return outputs["logits"]
+
+
+def pruned(folder: Path, checkpoint: Checkpoint, kind: Kind, removed: list[list[int]]) -> Model:
+    config = copy.deepcopy(dict(checkpoint.config))
+    tensors = cut_kind(checkpoint.tensors, config, kind, removed)
+    folder.mkdir()
+    write_checkpoint(folder, checkpoint, config, tensors, {})
+    return opened(folder)[1]
+
+
+def silenced(folder: Path, checkpoint: Checkpoint, kind: Kind, removed: list[list[int]]) -> Model:
+    tensors = silence(checkpoint.tensors, removed_entries(kind.units, removed))
+    folder.mkdir()
+    write_checkpoint(folder, checkpoint, checkpoint.config, tensors, {})
+    return opened(folder)[1]
+
+
+@pytest.mark.parametrize(("name", "kind_name"), [(name, kind) for name, kinds in EXACT.items() for kind in kinds])
+def test_a_cut_gives_what_zeros_in_its_place_give(tmp_path: Path, name: str, kind_name: str) -> None:
+    checkpoint, _, anatomy = opened(FAMILIES[name](tmp_path / "whole"))
+    kind = anatomy.kind(kind_name)
+    assert kind is not None
+    assert kind.exact
+    removed = chosen(kind)
+    small = pruned(tmp_path / "small", checkpoint, kind, removed)
+    quiet = silenced(tmp_path / "quiet", checkpoint, kind, removed)
+    assert sum(each.numel() for each in small.network.parameters()) < sum(
+        each.numel() for each in quiet.network.parameters()
+    )
+    wanted = logits(quiet)
+    assert wanted.std() > 0.01
+    torch.testing.assert_close(logits(small), wanted, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(("name", "kind_name"), list(NORMED.items()))
+def test_norms_are_taken_over_the_channels_that_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind_name: str
+) -> None:
+    checkpoint, _, anatomy = opened(FAMILIES[name](tmp_path / "whole"))
+    kind = anatomy.kind(kind_name)
+    assert kind is not None
+    assert not kind.exact
+    assert "norms" in kind.note
+    removed = chosen(kind, 0.5 if name == "GPN slim" else 0.4)
+    small = logits(pruned(tmp_path / "small", checkpoint, kind, removed))
+    quiet = silenced(tmp_path / "quiet", checkpoint, kind, removed)
+    assert (logits(quiet) - small).abs().max() > 1e-3  # zeros alone are not the same
+
+    def over_the_rest(self: nn.LayerNorm, x: torch.Tensor) -> torch.Tensor:
+        left = self.weight != 0
+        bias: torch.Tensor | None = getattr(self, "bias", None)
+        found = torch.zeros_like(x)
+        found[..., left] = functional.layer_norm(
+            x[..., left], (int(left.sum()),), self.weight[left], None if bias is None else bias[left], self.eps
+        )
+        return found
+
+    monkeypatch.setattr(nn.LayerNorm, "forward", over_the_rest)
+    torch.testing.assert_close(small, logits(quiet), rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stack", "removed"),
+    [
+        ("ESM-2", "blocks", [1]),
+        ("NT v2", "blocks", [0, 2]),
+        ("DNABERT", "layers", [0]),
+        ("GENA-LM", "layers", [1]),
+        ("DNABERT-2", "layers", [0]),
+        ("GPN", "layers", [2]),
+        ("first GPN", "layers", [2]),
+        ("HyenaDNA", "layers", [0]),
+        ("Caduceus Ph", "layers", [1, 2]),
+        ("Caduceus PS", "layers", [1, 2]),
+        ("Caduceus PS unfused", "layers", [2]),
+        ("Evo 1", "blocks", [1]),
+        ("Evo 2", "blocks", [1, 3]),
+    ],
+)
+def test_a_model_without_layers_is_the_model_that_skips_them(
+    tmp_path: Path, name: str, stack: str, removed: list[int]
+) -> None:
+    checkpoint, model, anatomy = opened(FAMILIES[name](tmp_path / "whole"))
+    described = anatomy.stack
+    assert described is not None
+    scores = [0.0 if layer in removed else 1.0 for layer in range(described.count)]
+    assert choose_layers(described, scores, len(removed)) == removed
+    config = copy.deepcopy(dict(checkpoint.config))
+    described.configure(config, kept_of(described.count, removed))
+    (tmp_path / "small").mkdir()
+    write_checkpoint(tmp_path / "small", checkpoint, config, drop_layers(checkpoint.tensors, described, removed), {})
+    small = logits(opened(tmp_path / "small")[1])
+    layers = list(getattr(model.network, stack))
+    left = nn.ModuleList(layer for at, layer in enumerate(layers) if at not in removed)
+    setattr(model.network, stack, left)
+    torch.testing.assert_close(small, logits(model), rtol=1e-4, atol=2e-5)
+
+
+def test_layers_whose_place_decides_what_they_are_stay_or_leave_together(tmp_path: Path) -> None:
+    _, _, anatomy = opened(FAMILIES["Caduceus PS"](tmp_path / "ps"))
+    assert anatomy.stack is not None
+    with pytest.raises(Exception, match=r"--layers 1: .*; 2 of them can leave"):
+        choose_layers(anatomy.stack, [0, 1, 2, 3], 1)
+    assert choose_layers(anatomy.stack, [5, 0, 5, 0], 2) == [0, 1]  # neighbours, not 1 and 3
+    _, _, anatomy = opened(FAMILIES["Evo 2"](tmp_path / "evo"))
+    assert anatomy.stack is not None
+    assert choose_layers(anatomy.stack, [0, 1, 2, 3], 2) == [1, 2]  # the first has a gate that the others lack
+    _, _, anatomy = opened(FAMILIES["GPN"](tmp_path / "gpn"))
+    assert anatomy.stack is not None
+    assert choose_layers(anatomy.stack, [0, 1, 9], 1) == [2]  # the dilation is 1, 2, 1: only the end can go alone
+
+
+def test_every_unit_takes_all_of_its_entries_with_it(tmp_path: Path) -> None:
+    checkpoint, _, anatomy = opened(FAMILIES["NT v2"](tmp_path / "nt"))
+    kind = anatomy.kind("ffn")
+    assert kind is not None
+    at = "esm.encoder.layer.1."
+    found = {(place.tensor, place.axis): place.entries[5].tolist() for place in kind.units[1].places}
+    assert found == {(at + "intermediate.dense.weight", 0): [5, 37], (at + "output.dense.weight", 1): [5]}
+    kind = anatomy.kind("heads")
+    assert kind is not None
+    found = {(place.tensor, place.axis): place.entries[2].tolist() for place in kind.units[0].places}
+    at = "esm.encoder.layer.0.attention."
+    head = list(range(16, 24))
+    assert found == {
+        **{(f"{at}self.{part}.{what}", 0): head for part in ("query", "key", "value") for what in ("weight", "bias")},
+        (at + "output.dense.weight", 1): head,
+    }
+    assert set(checkpoint.tensors) >= {name for name, _ in found}
+
+
+def test_mirrored_channels_leave_together(tmp_path: Path) -> None:
+    _, _, anatomy = opened(FAMILIES["Caduceus PS"](tmp_path / "ps"))
+    kind = anatomy.kind("width")
+    assert kind is not None
+    (removed,) = chosen(kind, 0.34)
+    assert len(removed) == 4
+    assert {11 - channel for channel in removed} == set(removed)
+
+
+def test_heads_leave_each_layer_on_its_own_and_are_named_by_their_first_numbers(tmp_path: Path) -> None:
+    checkpoint, _, anatomy = opened(FAMILIES["ESM-2"](tmp_path / "whole"))
+    kind = anatomy.kind("heads")
+    assert kind is not None
+    pruned(tmp_path / "once", checkpoint, kind, [[0], [2], []])
+    assert json.loads((tmp_path / "once/config.json").read_text())["pruned_heads"] == {"0": [0], "1": [2]}
+    checkpoint, _, anatomy = opened(tmp_path / "once")
+    kind = anatomy.kind("heads")
+    assert kind is not None
+    pruned(tmp_path / "twice", checkpoint, kind, [[0], [1], [1]])
+    config = json.loads((tmp_path / "twice/config.json").read_text())
+    assert config["pruned_heads"] == {"0": [0, 1], "1": [1, 2], "2": [1]}
+    assert config["num_attention_heads"] == 3
+    checkpoint, model, anatomy = opened(tmp_path / "twice")
+    assert anatomy.stack is not None
+    anatomy.stack.configure(config, [1, 2])
+    assert config["pruned_heads"] == {"0": [1, 2], "1": [1]}
+    assert [len(block.attention.output.weight[0]) for block in model.network.blocks] == [8, 8, 16]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("heads", "message"),
+    [
+        ({"0": [3]}, r"pruned_heads has '0': \[3\]; the model has 3 layers of 3 heads"),
+        ({"3": [0]}, r"pruned_heads has '3'"),
+        ({"0": 1}, r"pruned_heads has '0': 1"),
+        ({"1": [0, 1, 2]}, r"pruned_heads leaves layer 1 no head"),
+        ([1], r"pruned_heads is \[1\], not layers"),
+    ],
+)
+def test_pruned_heads_that_cannot_be_are_refused(tmp_path: Path, heads: object, message: str) -> None:
+    folder = FAMILIES["ESM-2"](tmp_path / "whole")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pruned_heads": heads}))
+    with pytest.raises(Exception, match=message):
+        opened(folder)
+
+
+def test_transformers_builds_the_same_shapes_from_the_configuration(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    checkpoint, _, anatomy = opened(FAMILIES["ESM-2"](tmp_path / "whole"))
+    kind = anatomy.kind("heads")
+    assert kind is not None
+    small = pruned(tmp_path / "small", checkpoint, kind, [[0], [2], []])
+    theirs, facts = transformers.EsmForMaskedLM.from_pretrained(tmp_path / "small", output_loading_info=True)
+    assert not facts["mismatched_keys"]
+    ids = torch.from_numpy(batch_for(small, (21,))[0])
+    with torch.inference_mode():
+        wanted = theirs.eval()(ids, torch.ones_like(ids)).logits
+        found = small.network(ids, torch.ones_like(ids))["logits"]
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kind_name"), [("ESM-2", "heads"), ("GENA-LM", "heads")])
+def test_what_is_left_exports_and_its_graph_agrees(tmp_path: Path, name: str, kind_name: str) -> None:
+    checkpoint, model, anatomy = opened(FAMILIES[name](tmp_path / "whole"))
+    kind = anatomy.kind(kind_name)
+    assert kind is not None
+    removed = chosen(kind)
+    small = pruned(tmp_path / "small", checkpoint, kind, removed)
+    graph = trace(small.network, ("logits",))
+    compare(small, graph.SerializeToString(), ("logits",))
+    whole = trace(model.network, ("logits",))
+    sizes = [sum(int(np.prod(each.dims)) for each in one.graph.initializer) for one in (whole, graph)]
+    assert sizes[1] < sizes[0]
+    assert len(graph.graph.node) == len(whole.graph.node)  # smaller products, and no masks
+
+
+def test_descriptions_are_of_families_that_exist() -> None:
+    from export.families import families
+
+    assert set(ANATOMIES) <= {family.name for family in families()}
+
+
+def test_a_family_without_a_description_is_named(tmp_path: Path) -> None:
+    checkpoint, model, _ = opened(FAMILIES["ESM-2"](tmp_path / "whole"))
+
+    class Unknown:
+        name = "NTv3"
+
+    with pytest.raises(FamilyError, match=r"checkpoints of NTv3 cannot be pruned; known: ESM-1b"):
+        anatomy_of(Unknown(), checkpoint, model)  # type: ignore[arg-type]
+
+
+def test_fewer_channels_of_a_root_mean_square_are_made_up_for() -> None:
+    """What the rescaling of Caduceus rests on: half the channels, weights times the root of two, twice the epsilon."""
+    x = torch.tensor([[3.0, 0.0, -4.0, 0.0]])
+    whole, half = RmsNorm(4, 0.5), RmsNorm(2, 1.0)
+    with torch.no_grad():
+        half.weight.mul_(2**0.5)
+        torch.testing.assert_close(half(x[:, [0, 2]]), whole(x)[:, [0, 2]])
