@@ -27,7 +27,8 @@ PROGRAMS = ("edgeseq", "python")
 def emulate(environment: Environment, core: str, command: Sequence[str]) -> int:
     """The exit code of ``command`` under emulation, as a shell would give it (128 + n where signal n ended it).
 
-    Standard streams are those of this process. Raises UsageError for a program that the guest does not have.
+    Standard streams are those of this process, and signals are passed on: call it in the main thread. Raises
+    UsageError for a program that the guest does not have.
     """
     with started(environment, core, command) as (arguments, variables):
         process = subprocess.Popen(arguments, env=variables)
