@@ -23,6 +23,7 @@ Towards = Literal["distil", "labelled"]
 RATE = 3e-4
 PATIENCE = 5
 CHECKS = 20
+"""Looks at the held-out rows in a course of so many steps; without steps, four in each turn through the rows."""
 _WARMING = 0.05
 
 
@@ -70,7 +71,7 @@ def recover(
     before = best = _held_loss(model, teacher, held, course.towards)
     kept = {own: parameter.detach().clone() for own, parameter in trained.items()}
     started, step, worse, epoch, stopped = time.monotonic(), 0, 0, 0, ""
-    interval = max(1, (course.steps or 400) // CHECKS)
+    interval = max(1, course.steps // CHECKS) if course.steps else max(CHECKS, len(training) // (4 * BATCH))
     while not stopped:
         for batch in batches(training, BATCH, seed=course.seed + epoch):
             gone = _gone(course, step, time.monotonic() - started)
