@@ -42,6 +42,7 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What the user asked for. ``schemes``: names of the only formats to try (empty: all that the device takes).
+    Formats in which a read's company changes its result are tried only when they are named.
     ``forced``: operators to compress although they had better stay float."""
 
     profile: Profile
@@ -97,7 +98,7 @@ def compress(
             kept[list(leaks.places)] = False
             calibration = calibration.part(kept)
     demand_disjoint(calibration, evaluation, alphabet)
-    found = chosen_operators(bundle, wish)
+    found = chosen_operators(bundle, wish, progress)
     reference = scorer_of(bundle)
     rows = rows_of(bundle, reference, calibration, seed=wish.seed)
     progress(f"calibrating on {rows.rows} rows of {len(rows.batches)} lengths")
@@ -105,7 +106,7 @@ def compress(
 
     def schemes(operator: Operator) -> Sequence[Scheme]:
         taken = allowed(operator, wish.profile, bench.settings)
-        return [each for each in taken if not wish.schemes or each.name in wish.schemes]
+        return [each for each in taken if (each.name in wish.schemes if wish.schemes else each.alone)]
 
     ranked = sensitivities(bench, found, schemes, progress)
     tolerated = min(budget.limit for budget in wish.budgets)
@@ -151,13 +152,16 @@ def plan_looks(points: Sequence[Point], tolerated: float) -> list[Point]:
     return [falling[place] for place in places.tolist()]
 
 
-def chosen_operators(bundle: Bundle, wish: Wish) -> tuple[Operator, ...]:
+def chosen_operators(bundle: Bundle, wish: Wish, progress: Progress) -> tuple[Operator, ...]:
     """The operators that may be compressed. Raises UsageError for unknown names and where there is none."""
     unknown = [name for name in wish.schemes if name not in SCHEMES]
     if unknown:
         raise UsageError(f"no format is called {', '.join(unknown)}; known are {', '.join(SCHEMES)}")
     model = onnx.load_from_string(bundle.graph)
     every = operators(model, bundle.manifest.task.kind)
+    for name in wish.schemes:
+        if not SCHEMES[name].alone:
+            progress(f"{name}: what a read is scored with changes its result a little; batches are not reproducible")
     strange = [name for name in wish.forced if name not in {each.name for each in every}]
     if strange:
         raise UsageError(f"no operator is called {', '.join(strange)}; there are {', '.join(o.name for o in every)}")

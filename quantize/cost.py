@@ -15,8 +15,8 @@ from edgeseq.scorer import Scorer
 from quantize.calibrate import Rows
 from quantize.judge import scorer_of
 
-ROUNDS = 9
-SECONDS = 20.0
+ROUNDS = 31
+SECONDS = 10.0
 """A comparison ends after this time, once it has three rounds."""
 SLOWER = 1.05
 """A graph counts as slower from this ratio to the float one on: less is within what the clock can tell."""

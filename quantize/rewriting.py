@@ -6,6 +6,7 @@ Only the main graph is changed. What lies inside of `If`, `Loop` and `Scan` is n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -124,8 +125,11 @@ class Rewriter:
         return self.model
 
     def _free(self, name: str) -> str:
-        taken = self._stored.keys() | self._makers.keys()
-        return next(each for each in (name, *(f"{name}_{n}" for n in range(2, 1 << 20))) if each not in taken)
+        if name not in self._stored and name not in self._makers:
+            return name
+        return next(
+            each for each in (f"{name}_{n}" for n in count(2)) if each not in self._stored and each not in self._makers
+        )
 
     def _import(self, domain: str, version: int) -> None:
         if not any(each.domain == domain for each in self.model.opset_import):

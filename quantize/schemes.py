@@ -31,6 +31,8 @@ class Scheme:
     apply: Callable[[Rewriter, onnx.NodeProto, Settings], None]
     summary: str
     calibrated: bool = False
+    alone: bool = True
+    """Whether a row's result is the same whatever else is in its batch."""
 
 
 SCHEMES: Mapping[str, Scheme] = {
@@ -48,7 +50,16 @@ SCHEMES: Mapping[str, Scheme] = {
             "8-bit arithmetic, activation ranges measured beforehand (QDQ)",
             calibrated=True,
         ),
-        Scheme("dynamic8", ("dense",), "int8", "uint8", 0.25, dynamic8, "8-bit arithmetic, ranges of each batch"),
+        Scheme(
+            "dynamic8",
+            ("dense",),
+            "int8",
+            "uint8",
+            0.25,
+            dynamic8,
+            "8-bit arithmetic, activation ranges of each batch",
+            alone=False,
+        ),
         Scheme("stored8", ("dense", "convolution"), "int8", "float32", 0.25, stored8, "8 bits in the file alone"),
         Scheme("blocks8", ("dense",), "int8", "float32", 0.28, blocks8, "weight-only 8 bits, a scale for 32 weights"),
         Scheme("blocks4", ("dense",), "int4", "float32", 0.16, blocks4, "weight-only 4 bits, a scale for 32 weights"),

@@ -214,12 +214,13 @@ def _decide(
 
 
 def _needed(reads: int, room: float, spread: float, unseen: float) -> int | None:
-    """The number of reads at which spread (∝ 1/√n) and what a sample cannot show (∝ 1/n) fit into ``room``."""
+    """The number of reads at which spread (∝ 1/√n) and what a sample cannot show (∝ 1/n) fit into nine tenths of
+    ``room``."""
     if room <= 0:
         return None
     for step in range(1, 400):
         more = 1.05**step
-        if spread / math.sqrt(more) + unseen / more <= room:
+        if spread / math.sqrt(more) + unseen / more <= 0.9 * room:
             unit: int = 10 ** max(0, math.floor(math.log10(reads * more)) - 1)
             return math.ceil(reads * more / unit) * unit
     return None
