@@ -130,7 +130,7 @@ def static(weights: str, activations: str, *, reduce_range: bool = False) -> Cal
 
 
 def four_bits(source: Path, target: Path) -> None:
-    """Writes the graph with weights of 4 bits in blocks of 32."""
+    """Writes the graph with weights of 4 bits in blocks of 32; the engine may round activations to 8 bits."""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     quantizer = MatMulNBitsQuantizer(onnx.load(source), bits=4, block_size=32, is_symmetric=True, accuracy_level=4)
