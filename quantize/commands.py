@@ -33,6 +33,7 @@ from quantize.calibrate import METHODS, Method
 @click.option("--force", "forced", multiple=True, metavar="OPERATOR", help="Compress what had better stay float.")
 @click.option("--full-range", is_flag=True, help="8-bit weights use all 8 bits (default: 7, which never clip).")
 @click.option("--per-tensor", is_flag=True, help="One scale for all weights of an operator (default: per channel).")
+@click.option("--count", is_flag=True, help="Count instructions on the device's emulated processor; they decide speed.")
 @click.option("--drop-leaks", is_flag=True, help="Leave calibration reads out that the evaluation has too.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The bundle to write.")
 @click.pass_context
@@ -53,6 +54,7 @@ def compress_command(
     forced: tuple[str, ...],
     full_range: bool,
     per_tensor: bool,
+    count: bool,
     drop_leaks: bool,
     output: Path,
 ) -> None:
@@ -84,6 +86,7 @@ def compress_command(
         schemes=schemes,
         forced=forced,
         drop_leaks=drop_leaks,
+        count=count,
     )
     _warn(profile, full_range)
     held = labelled(evaluation, task, truth=truth, renamed=_renamed(rename), shortest=task.abstention.minimum_length)

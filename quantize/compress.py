@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from edgeseq.errors import UsageError
 from quantize.breakdown import between_strands, by_class, by_length
 from quantize.budget import Budget
 from quantize.calibrate import Method, Rows, measure_ranges, rows_of
-from quantize.cost import SLOWER, Cost, measure_costs
+from quantize.cost import SLOWER, Cost, count_instructions, measure_costs
 from quantize.disjoint import demand_disjoint, overlap
 from quantize.graph import Operator, loop_bytes, operators, unprotected
 from quantize.judge import calls, pair, scorer_of
@@ -27,7 +27,7 @@ from quantize.passes.settings import Settings
 from quantize.passes.static import ranges_wanted
 from quantize.rewriting import Rewriter
 from quantize.sample import Sample
-from quantize.schemes import FLOAT, SCHEMES, Scheme, allowed
+from quantize.schemes import FLOAT, GRAPH, HALF, SCHEMES, Scheme, allowed
 from quantize.search import Point, search
 from quantize.sensitivity import Bench, Sensitivity, sensitivities
 from quantize.verdict import Outcome, Verdict, judge, together
@@ -55,7 +55,9 @@ class Wish:
     schemes: tuple[str, ...] = ()
     forced: tuple[str, ...] = ()
     drop_leaks: bool = False
-    check_time: bool = True
+    count: bool = False
+    """Whether instructions are counted on the device's emulated processor: they decide what is slower, not the time
+    of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +114,15 @@ def compress(
     tolerated = min(budget.limit for budget in wish.budgets)
     work = Work.of(bundle, found, rows, wish.profile)
     points = search(bench, found, schemes, ranked, work=work, tolerated=tolerated, progress=progress)
+    points = (*points, *_halves(bench, wish))
     points = tuple(point for point in points if point.choice and point.bytes < len(bundle.graph))
     costs, slower = _costs(bundle, points, rows, wish, progress)
-    eligible = [point for point in points if point.name not in slower]
+    eligible = [point for point in points if wish.count or point.name not in slower]
     looks: list[Look] = []
     planned = plan_looks(eligible, tolerated)
+    if wish.count:
+        costs, heavier = _counted(bundle, planned, costs, wish, progress)
+        planned, slower = [point for point in planned if point.name not in heavier], (*slower, *heavier)
     confidence = 1 - (1 - wish.confidence) / max(1, len(planned))
     before = calls(reference, evaluation) if planned else None
     for point in planned:
@@ -186,18 +192,41 @@ def _settings(bundle: Bundle, found: Sequence[Operator], rows: Rows, wish: Wish)
     return Settings(reduce_range=wish.reduce_range, per_channel=wish.per_channel, ranges=ranges)
 
 
+def _halves(bench: Bench, wish: Wish) -> tuple[Point, ...]:
+    """The whole graph in half precision, where the device prefers that."""
+    wanted = HALF in wish.schemes if wish.schemes else any(each.weights == "float16" for each in wish.profile.prefer)
+    if not wanted:
+        return ()
+    graph = bench.graph({GRAPH: HALF})
+    return (Point(HALF, {GRAPH: HALF}, graph, bench.damage(graph), SCHEMES[HALF].share),)
+
+
 def _costs(
     bundle: Bundle, points: Sequence[Point], rows: Rows, wish: Wish, progress: Progress
 ) -> tuple[dict[str, Cost], tuple[str, ...]]:
     """The cost of every point and of the float graph, and the names of the points that are slower than it."""
-    if not wish.check_time:
-        return {}, ()
     costs = measure_costs(bundle, {FLOAT: bundle.graph, **{point.name: point.graph for point in points}}, rows)
-    slower = tuple(point.name for point in points if costs[point.name].ratio > SLOWER)
+    timed = [point for point in points if point.name != HALF]  # processors convert; a GPU decides
+    slower = () if wish.count else tuple(point.name for point in timed if costs[point.name].ratio > SLOWER)
     for point in points:
         ratio = costs[point.name].ratio
         progress(f"{point.name}: {ratio:.2f} × the time of float{', not written' if point.name in slower else ''}")
     return costs, slower
+
+
+def _counted(
+    bundle: Bundle, planned: Sequence[Point], costs: Mapping[str, Cost], wish: Wish, progress: Progress
+) -> tuple[dict[str, Cost], tuple[str, ...]]:
+    """The costs with instructions, and the names of the planned mixtures that take more than the float graph."""
+    core = wish.profile.cpu.qemu
+    if not core:
+        raise UsageError(f"{wish.profile.title}: no emulator stands in for this processor; leave --count out")
+    graphs = {FLOAT: bundle.graph, **{point.name: point.graph for point in planned}}
+    found = count_instructions(bundle, graphs, core)
+    for name, number in found.items():
+        progress(f"{name}: {number / 1e6:.3f} million instructions a kilobase on {core}")
+    heavier = tuple(point.name for point in planned if found[point.name] > found[FLOAT])
+    return {name: replace(cost, instructions=found.get(name)) for name, cost in costs.items()}, heavier
 
 
 def float32_bytes(model: onnx.ModelProto) -> int:

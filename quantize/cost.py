@@ -1,4 +1,4 @@
-"""What a graph costs: bytes, and time beside the float graph on this machine.
+"""What a graph costs: bytes, time beside the float graph on this machine, and instructions on the emulated device.
 
 Time here is no time on the device; what it is good for is the comparison with the float graph, in one process, on one
 thread, run after run in turns, on rows of every length bucket.
@@ -6,9 +6,11 @@ thread, run after run in turns, on rows of every length bucket.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgeseq.bundle import Bundle
 from edgeseq.scorer import Scorer
@@ -30,6 +32,8 @@ class Cost:
     bytes: int
     milliseconds: float
     ratio: float
+    instructions: float | None = None
+    """Of the device's processor for a kilobase, as `devices.count` counts them; None where nobody asked."""
 
 
 def measure_costs(bundle: Bundle, graphs: Mapping[str, bytes], rows: Rows) -> dict[str, Cost]:
@@ -48,6 +52,23 @@ def measure_costs(bundle: Bundle, graphs: Mapping[str, bytes], rows: Rows) -> di
             ours.append(_time(scorer, rows))
         costs[name] = Cost(len(graph), min(ours) * 1e3, min(ours) / min(theirs))
     return costs
+
+
+def count_instructions(bundle: Bundle, graphs: Mapping[str, bytes], core: str) -> dict[str, float]:
+    """Name → instructions for a kilobase on an emulated ``core``. The bundle has to be a file.
+
+    Raises what `devices.count.count` raises: an emulator, aarch64 wheels and a C compiler are needed.
+    """
+    from devices.count import count
+
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="edgeseq-quantize-") as folder:
+        path = Path(folder) / "graph.onnx"
+        for name, graph in graphs.items():
+            path.write_bytes(graph)
+            (counted,) = count(Path(bundle.path), cores=(core,), graph=path)
+            found[name] = counted.total
+    return found
 
 
 def _time(scorer: Scorer, rows: Rows) -> float:

@@ -19,13 +19,14 @@ from onnx import TensorProto
 from edgeseq.manifest import TaskKind
 from quantize.rewriting import Rewriter, attribute, subgraphs
 
-Kind = Literal["table", "dense", "convolution", "product"]
+Kind = Literal["table", "dense", "convolution", "product", "graph"]
 """``table``: rows looked up by ids. ``dense``: a matrix product with stored weights. ``product``: a matrix product of
-two computed tensors, as in attention."""
+two computed tensors, as in attention. ``graph``: all of it at once."""
 
 LONG_FILTER = 64
 _INTEGERS = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT32)
 _SHAPES = ("Shape", "Size")
+_SELECTS = "its result selects rows of a table: an error would take another row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Operator:
 def operators(model: onnx.ModelProto, task: TaskKind) -> tuple[Operator, ...]:
     """The operators of the main graph with weights, and products of computed tensors, in the order of the graph."""
     rewriter = Rewriter(model)
+    indices = selecting(rewriter)
     found = []
     for node in rewriter.graph.node:
         known = _weights(rewriter, node)
@@ -50,7 +52,8 @@ def operators(model: onnx.ModelProto, task: TaskKind) -> tuple[Operator, ...]:
             continue
         kind, tensor, value = known
         size = rewriter.stored_bytes(tensor) if tensor else 0
-        reason = _protected(rewriter, node, kind, value, task)
+        reason = _SELECTS if kind != "table" and node.output[0] in indices else ""
+        reason = reason or _protected(rewriter, node, kind, value, task)
         shape = tuple(value.shape) if value is not None else ()
         found.append(Operator(node.output[0], kind, shape, size, reason))
     return tuple(found)
@@ -90,8 +93,6 @@ def _protected(
 ) -> str:
     if kind == "table":
         return ""
-    if _selects(rewriter, node):
-        return "its result selects rows of a table: an error would take another row"
     if kind == "convolution" and value is not None and max(value.shape[2:]) >= LONG_FILTER:
         return f"a filter over {max(value.shape[2:])} positions: its error adds up along the sequence"
     if kind == "dense" and value is not None and _fixed_transform(np.asarray(value, np.float64)):
@@ -101,22 +102,26 @@ def _protected(
     return ""
 
 
-def _selects(rewriter: Rewriter, node: onnx.NodeProto) -> bool:
-    """Whether what a node computes becomes an integer or an index further on."""
-    waiting, seen = list(node.output), set(node.output)
+def selecting(rewriter: Rewriter) -> set[str]:
+    """The tensors from which an integer or an index is computed: an error in them is another row, not a small error."""
+    found: set[str] = set()
+    waiting: list[str] = []
+    for node in rewriter.graph.node:
+        if node.op_type in ("ArgMax", "ArgMin", "TopK") or (
+            node.op_type == "Cast" and attribute(node, "to", 0) in _INTEGERS
+        ):
+            waiting.append(node.input[0])
+        elif node.op_type.startswith("Gather") and len(node.input) > 1:
+            waiting.append(node.input[1])
     while waiting:
         tensor = waiting.pop()
-        for reader in rewriter.readers(tensor):
-            if reader.op_type in _SHAPES:
-                continue
-            integer = reader.op_type == "Cast" and attribute(reader, "to", 0) in _INTEGERS
-            index = reader.op_type.startswith("Gather") and len(reader.input) > 1 and reader.input[1] == tensor
-            if integer or index or reader.op_type in ("ArgMax", "ArgMin", "TopK"):
-                return True
-            fresh = [name for name in reader.output if name and name not in seen]
-            seen.update(fresh)
-            waiting += fresh
-    return False
+        if not tensor or tensor in found:
+            continue
+        found.add(tensor)
+        maker = rewriter.maker(tensor)
+        if maker is not None and maker.op_type not in _SHAPES:
+            waiting += maker.input
+    return found
 
 
 def _fixed_transform(weights: NDArray[np.float64]) -> bool:

@@ -19,6 +19,7 @@ COLUMNS = (
     "work",
     "milliseconds",
     "times_float",
+    "instructions_per_kilobase",
     "error",
     "row_flips",
     "outcome",
@@ -44,7 +45,11 @@ def write_csv(path: Path, result: Result) -> Path:
     table.writeheader()
     base = result.costs.get(FLOAT)
     if base is not None:
-        table.writerow({"mixture": FLOAT, "graph_bytes": base.bytes, "milliseconds": f"{base.milliseconds:.3f}"})
+        first: dict[str, object] = {"mixture": FLOAT, "graph_bytes": base.bytes}
+        first["milliseconds"] = f"{base.milliseconds:.3f}"
+        if base.instructions is not None:
+            first["instructions_per_kilobase"] = f"{base.instructions:.0f}"
+        table.writerow(first)
     for point in result.points:
         row: dict[str, object] = {
             "mixture": point.name,
@@ -56,6 +61,8 @@ def write_csv(path: Path, result: Result) -> Path:
         cost = result.costs.get(point.name)
         if cost is not None:
             row |= {"milliseconds": f"{cost.milliseconds:.3f}", "times_float": f"{cost.ratio:.3f}"}
+            if cost.instructions is not None:
+                row["instructions_per_kilobase"] = f"{cost.instructions:.0f}"
         if point.name in result.slower:
             row["outcome"] = "slower"
         if point.name in looks:

@@ -10,6 +10,7 @@ import onnx
 from devices.profiles import Number, Profile
 from quantize.graph import Kind, Operator
 from quantize.passes.dynamic import dynamic8
+from quantize.passes.half import half
 from quantize.passes.settings import Settings
 from quantize.passes.static import static8
 from quantize.passes.tables import rows4, rows8
@@ -17,6 +18,9 @@ from quantize.passes.weights import blocks4, blocks8, stored8
 from quantize.rewriting import Rewriter
 
 FLOAT = "float"
+HALF = "half"
+GRAPH = "graph"
+"""The operator that stands for all of the graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,11 @@ class Scheme:
     calibrated: bool = False
     alone: bool = True
     """Whether a row's result is the same whatever else is in its batch."""
+
+
+def _never(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
+    """Half precision is no matter of single operators."""
+    raise KeyError(f"{node.output[0]} in {HALF}, {settings}, {rewriter.graph.name}")
 
 
 SCHEMES: Mapping[str, Scheme] = {
@@ -62,6 +71,7 @@ SCHEMES: Mapping[str, Scheme] = {
         ),
         Scheme("stored8", ("dense", "convolution"), "int8", "float32", 0.25, stored8, "8 bits in the file alone"),
         Scheme("blocks8", ("dense",), "int8", "float32", 0.28, blocks8, "weight-only 8 bits, a scale for 32 weights"),
+        Scheme(HALF, ("graph",), "float16", "float16", 0.5, _never, "the whole graph in half precision"),
         Scheme("blocks4", ("dense",), "int4", "float32", 0.16, blocks4, "weight-only 4 bits, a scale for 32 weights"),
     )
 }
@@ -73,6 +83,8 @@ Choice = Mapping[str, str]
 def rewrite(model: onnx.ModelProto, choice: Choice, settings: Settings) -> onnx.ModelProto:
     """The model with each named operator in its scheme. Raises KeyError for an operator or a scheme that is not
     there."""
+    if choice.get(GRAPH) == HALF:
+        return half(model)
     rewriter = Rewriter(model)
     for name in sorted(choice):
         if choice[name] == FLOAT:

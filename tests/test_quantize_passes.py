@@ -15,7 +15,7 @@ from quantize.grid import best_clip, pack_nibbles, symmetric
 from quantize.passes.settings import Settings
 from quantize.passes.static import affine
 from quantize.passes.weights import pack_blocks
-from quantize.schemes import SCHEMES, allowed, rewrite
+from quantize.schemes import GRAPH, HALF, SCHEMES, allowed, rewrite
 
 
 def stored_types(model: onnx.ModelProto) -> set[int]:
@@ -234,3 +234,26 @@ def test_a_device_refuses_what_its_profile_refuses() -> None:
 
 def test_every_scheme_says_what_it_is() -> None:
     assert all(scheme.summary and scheme.kinds for scheme in SCHEMES.values())
+
+
+def test_half_precision_leaves_indices_exact() -> None:
+    """Rows beyond 2,048 are no numbers of float16: what computes them stays float32."""
+    rng = np.random.default_rng(3)
+    constants = {
+        "two": np.array(2.0, np.float32),
+        "table": rng.normal(0, 1, (9000, 8)).astype(np.float32),
+        "w": rng.normal(0, 0.3, (8, 8)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Mul", ["x", "two"], ["doubled"]),
+        helper.make_node("Cast", ["doubled"], ["ids"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "ids"], ["rows"], axis=0),
+        helper.make_node("MatMul", ["rows", "w"], ["y"]),
+    ]
+    model = model_of(nodes, constants, {"x": (TensorProto.FLOAT, ["batch"])}, {"y": ["batch", 8]})
+    small = rewrite(model, {GRAPH: HALF}, Settings())
+    x = np.array([3001.0, 4099.0, 1.0], np.float32)
+    found = outputs_of(small, x=x)
+    assert found.dtype == np.float32
+    assert relative(found, outputs_of(model, x=x)) < 0.002
+    assert small.ByteSize() < 0.6 * model.ByteSize()
