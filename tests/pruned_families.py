@@ -38,6 +38,27 @@ def _hyena(folder: Path, **config: object) -> Path:
     return hyena_checkpoint.write(folder, settings, hyena_checkpoint.published(settings))
 
 
+def _original_hyena(folder: Path) -> Path:
+    config = hyena_checkpoint.HYENADNA
+    tensors = hyena_checkpoint.original_tensors(hyena_checkpoint.published(config), inner="layer.")
+    return hyena_checkpoint.write_original(folder, hyena_checkpoint.original_config(config), tensors)
+
+
+def _bare_esm(folder: Path) -> Path:
+    """An encoder saved without its prefix and without a head."""
+    settings = {**esm_checkpoint.ESM2, "architectures": ["EsmModel"]}
+    tensors = esm_checkpoint.published(settings)
+    return esm_checkpoint.write(folder, settings, {name.removeprefix("esm."): each for name, each in tensors.items()})
+
+
+def _parts(folder: Path) -> Path:
+    """Evo 2 as one torch file, cut into byte ranges, with the states of its products in eight bits."""
+    settings = striped_checkpoint.EVO2
+    blobs = {f"blocks.{layer}.projections._extra_state": striped_checkpoint.blob(16.0, 8.0) for layer in range(3)}
+    striped_checkpoint.write_parts(folder, settings, striped_checkpoint.published(settings), blobs, 3)
+    return folder
+
+
 def _caduceus(folder: Path, **config: object) -> Path:
     settings = {**caduceus_checkpoint.CADUCEUS, "n_layer": 4, **config}
     return caduceus_checkpoint.write(folder, settings, caduceus_checkpoint.published(settings))
@@ -63,6 +84,10 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "first GPN": _first_gpn,
     "HyenaDNA": _hyena,
     "HyenaDNA tied": lambda folder: _hyena(folder, tie_word_embeddings=True),
+    "HyenaDNA original": _original_hyena,
+    "bare ESM-2": _bare_esm,
+    "Evo 2 in parts": _parts,
+    "GPN with features": lambda folder: _gpn(folder, n_aux_features=10, aux_features_vocab_size=5),
     "Caduceus Ph": _caduceus,
     "Caduceus Ph untied": lambda folder: _caduceus(folder, bidirectional_weight_tie=False),
     "Caduceus Ph LayerNorm": lambda folder: _caduceus(folder, rms_norm=False),

@@ -392,11 +392,11 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, sequences: Path) -> 
     assert made[0] == made[1]
 
 
-@pytest.mark.parametrize("name", ["NT v2", "GPN", "HyenaDNA", "Caduceus Ph", "Evo 2"])
+@pytest.mark.parametrize("name", ["NT v2", "bare ESM-2", "GPN", "HyenaDNA original", "Caduceus Ph", "Evo 2 in parts"])
 def test_recovery_brings_the_outputs_back_towards_the_whole_model(tmp_path: Path, sequences: Path, name: str) -> None:
     folder = FAMILIES[name](tmp_path / "whole")
     kind = "--channels" if name == "Caduceus Ph" else "--ffn"
-    options = (kind, 0.5, "--recover", "distil", "--steps", 40, "--rate", 3e-3, "--no-speed", "--window", 60)
+    options = (kind, 0.5, "--recover", "distil", "--steps", 24, "--rate", 3e-3, "--no-speed", "--window", 60)
     result = prune(folder, "--calibrate", sequences, *options, "-o", tmp_path / "small")
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "small/prune_report.json").read_text())
@@ -444,6 +444,7 @@ def test_labels_are_what_recovery_is_about_where_they_are_given(tmp_path: Path) 
         ("ESM-2", ("--channels", 0.5), r"--channels: hidden_size is heads times .* it can lose ffn, heads, layers"),
         ("NT v2", ("--vocabulary", "unused"), r"--vocabulary unused: the tokenizer counts the rows of all words"),
         ("GPN", ("--heads", 0.5), r"--heads: the network has no attention"),
+        ("GPN with features", ("--ffn", 0.5), r"the model needs aux_features beside its sequences"),
         ("GPN ByteNet", ("--ffn", 0.5), r"--ffn: its inner width is hidden_size in the published code"),
         ("HyenaDNA", ("--taps", 100), r"--taps 100: .* would lose \d+% of its filters' 1-norm"),
         ("Caduceus Ph", ("--modes", 2), r"--modes: the states of a selective scan are no modes of a fixed filter"),

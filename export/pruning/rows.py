@@ -117,6 +117,6 @@ def inputs_of(model: Model, batch: Sequence[Row]) -> tuple[torch.Tensor, ...]:
     """What the network takes for rows of one length."""
     ids = np.stack([row.ids for row in batch])
     given = feed(model, ids, np.ones_like(ids))
-    if {INPUT_IDS, ATTENTION_MASK} < given.keys():
-        raise UsageError(f"the model needs {', '.join(given)}, which no sequence gives")
+    if strange := sorted(given.keys() - {INPUT_IDS, ATTENTION_MASK}):
+        raise UsageError(f"the model needs {', '.join(strange)} beside its sequences, so that nothing can be scored")
     return tuple(torch.from_numpy(given[one.name]) for one in model.network.inputs)

@@ -144,7 +144,8 @@ def _reduce(tensors: dict[str, Any], config: Config, order: int, modes: int, lon
 
 
 def _store(tensors: dict[str, Any], name: str, value: torch.Tensor) -> None:
-    tensors[name] = value.to(tensors[name].dtype).contiguous()
+    """In the precision it was stored in, and single precision at least: rounding is no part of the bound."""
+    tensors[name] = value.to(torch.promote_types(tensors[name].dtype, torch.float32)).contiguous()
 
 
 def _figures(reduced: Sequence[Reduced]) -> dict[str, Any]:
