@@ -6,6 +6,7 @@ Only the main graph is changed. What lies inside of `If`, `Loop` and `Scan` is n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
@@ -110,7 +111,7 @@ class Rewriter:
         """The model without nodes and stored tensors that nothing reads."""
         wanted = {value.name for value in self.graph.output}
         kept: list[onnx.NodeProto] = []
-        for node in reversed(self.graph.node):
+        for node in reversed(_ordered(list(self.graph.node))):
             if wanted.intersection(node.output):
                 wanted.update(_reads(node))
                 kept.append(node)
@@ -148,6 +149,27 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         if each.HasField("g"):
             yield each.g
         yield from each.graphs
+
+
+def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes so that each stands behind the makers of what it reads, otherwise in their order."""
+    makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    needs = [{makers[name] for name in _reads(node) if name in makers} for node in nodes]
+    readers: dict[int, list[int]] = {}
+    for place, sources in enumerate(needs):
+        for source in sources:
+            readers.setdefault(source, []).append(place)
+    missing = [len(sources) for sources in needs]
+    ready = [place for place, left in enumerate(missing) if not left]
+    order = []
+    while ready:
+        place = heappop(ready)
+        order.append(nodes[place])
+        for reader in readers.get(place, ()):
+            missing[reader] -= 1
+            if not missing[reader]:
+                heappush(ready, reader)
+    return order
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:

@@ -6,6 +6,8 @@ that a format of its own keeps float, and the sums and exponentials that overflo
 
 from __future__ import annotations
 
+import math
+
 import onnx
 from onnx import TensorProto
 
@@ -13,6 +15,8 @@ from quantize.graph import operators, selecting
 from quantize.rewriting import Rewriter, attribute
 
 FLOAT_KINDS = ("Softmax", "LogSoftmax", "LayerNormalization", "ReduceSum", "ReduceMean", "Exp", "Log", "CumSum", "Pow")
+SMALL = 4096
+"""Values up to which a stored tensor is copied for each of its readers."""
 
 
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -21,6 +25,7 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
 
     rewriter = Rewriter(model)
     kept = selecting(rewriter) | {each.name for each in operators(model, "embedding") if each.protected}
+    _part(rewriter)
     names = []
     for number, node in enumerate(rewriter.graph.node):
         node.name = node.name or f"node_{number}"
@@ -35,6 +40,19 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     assert isinstance(converted, onnx.ModelProto)
     return _joined(converted)
+
+
+def _part(rewriter: Rewriter) -> None:
+    """Gives every reader its own copy of a small stored tensor: some readers stay in float32, some do not."""
+    small = {each.name for each in rewriter.graph.initializer if math.prod(each.dims) <= SMALL}
+    seen: set[str] = set()
+    for node in rewriter.graph.node:
+        for place, name in enumerate(node.input):
+            if name in small and name in seen:
+                value = rewriter.constant(name)
+                assert value is not None
+                node.input[place] = rewriter.store(f"{name}_copy", value)
+            seen.add(name)
 
 
 def _joined(model: onnx.ModelProto) -> onnx.ModelProto:
