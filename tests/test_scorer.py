@@ -292,11 +292,22 @@ def test_kinds_without_a_score_for_a_read_are_refused(path: Path) -> None:
             scorer.score_batches([])
 
 
-def test_graphs_that_want_more_than_ids_are_refused(path: Path) -> None:
+def test_graphs_that_want_more_than_ids_run_from_python_and_take_no_reads(path: Path) -> None:
     bundle = read_bundle(path)
     extra = Tensor("aux_features", "float32", ("batch", 3))
     graph = replace(bundle.manifest.graph, inputs=(*bundle.manifest.graph.inputs, extra))
-    with pytest.raises(EngineError, match="aux_features"):
+    scorer = fake_scorer(replace(bundle, manifest=replace(bundle.manifest, graph=graph)), Fake())
+    with pytest.raises(
+        UsageError, match=r"takes aux_features beside input_ids, .* Scorer.run_ids\(ids, aux_features=…\)"
+    ):
+        list(scorer.score(random_reads(2)))
+    assert "logits" in scorer.run_ids(np.array([[1, 2, 3]]), aux_features=np.zeros((1, 3), np.float32))
+
+
+def test_graphs_without_ids_are_refused(path: Path) -> None:
+    bundle = read_bundle(path)
+    graph = replace(bundle.manifest.graph, inputs=(Tensor("aux_features", "float32", ("batch", 3)),))
+    with pytest.raises(EngineError, match="the graph takes no input_ids, but aux_features"):
         fake_scorer(replace(bundle, manifest=replace(bundle.manifest, graph=graph)), Fake())
 
 
