@@ -17,7 +17,7 @@ from edgeseq.errors import UsageError
 from quantize.breakdown import between_strands, by_class, by_length
 from quantize.budget import Budget
 from quantize.calibrate import Method, Rows, measure_ranges, rows_of
-from quantize.cost import SLOWER, Cost, count_instructions, measure_costs
+from quantize.cost import Cost, count_instructions, measure_costs, slower_from
 from quantize.disjoint import demand_disjoint, overlap
 from quantize.graph import Operator, loop_bytes, operators, unprotected
 from quantize.judge import calls, pair, scorer_of
@@ -207,7 +207,8 @@ def _costs(
     """The cost of every point and of the float graph, and the names of the points that are slower than it."""
     costs = measure_costs(bundle, {FLOAT: bundle.graph, **{point.name: point.graph for point in points}}, rows)
     timed = [point for point in points if point.name != HALF]  # processors convert; a GPU decides
-    slower = () if wish.count else tuple(point.name for point in timed if costs[point.name].ratio > SLOWER)
+    limit = slower_from(wish.profile.cpu.architecture)
+    slower = () if wish.count else tuple(point.name for point in timed if costs[point.name].ratio > limit)
     for point in points:
         ratio = costs[point.name].ratio
         progress(f"{point.name}: {ratio:.2f} × the time of float{', not written' if point.name in slower else ''}")

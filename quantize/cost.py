@@ -6,6 +6,7 @@ thread, run after run in turns, on rows of every length bucket.
 
 from __future__ import annotations
 
+import platform
 import tempfile
 import time
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ SECONDS = 10.0
 """A comparison ends after this time, once it has three rounds."""
 SLOWER = 1.05
 """A graph counts as slower from this ratio to the float one on: less is within what the clock can tell."""
+FOREIGN = 1.25
+"""The same where this machine has another architecture than the device, of whose kernels it says little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,11 @@ class Cost:
     ratio: float
     instructions: float | None = None
     """Of the device's processor for a kilobase, as `devices.count` counts them; None where nobody asked."""
+
+
+def slower_from(architecture: str) -> float:
+    """The ratio to float from which a graph for a device of this architecture counts as slower here."""
+    return SLOWER if platform.machine() == architecture else FOREIGN
 
 
 def measure_costs(bundle: Bundle, graphs: Mapping[str, bytes], rows: Rows) -> dict[str, Cost]:

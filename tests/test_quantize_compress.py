@@ -67,7 +67,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs of a few kilobytes take microseconds: which is slower is chance. No graph counts as slower."""
-    monkeypatch.setattr("quantize.compress.SLOWER", float("inf"))
+    monkeypatch.setattr("quantize.compress.slower_from", lambda _: float("inf"))
 
 
 def wish(paths: dict[str, Path], *more: object) -> Sequence[object]:
@@ -217,6 +217,31 @@ def test_what_cannot_be_asked_for(paths: dict[str, Path], run: Run) -> None:
     code, _, err = run(*wish(paths, "--budget", "mcc=0.05"))
     assert code == 2
     assert "this is the bundle itself" in err
+
+
+def test_what_is_slower_than_float_is_not_written(
+    paths: dict[str, Path], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quantize.compress.slower_from", lambda _: 0.0)
+    code, out, err = run(*wish(paths, "--budget", "mcc=0.05", "--scheme", "stored8"))
+    assert code == 1
+    assert "no mixture is smaller than the float graph and as fast" in out
+    assert "the time of float, not written" in err
+    assert not paths["output"].exists()
+
+
+def test_instructions_decide_where_they_are_counted(
+    paths: dict[str, Path], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(bundle: object, graphs: dict[str, bytes], core: str) -> dict[str, float]:
+        assert core == "cortex-a76"
+        return {name: 9e6 if "stored8 ×2" in name else 1e6 for name in graphs}
+
+    monkeypatch.setattr("quantize.compress.count_instructions", counted)
+    code, out, err = run(*wish(paths, "--budget", "mcc=0.05", "--scheme", "stored8", "--count"))
+    assert "stored8 ×2: 9.000 million instructions a kilobase on cortex-a76" in err
+    assert code == 0, out
+    assert read_bundle(paths["output"]).manifest.graph.precision == "stored8 of 1, float32 elsewhere"
 
 
 def test_an_unwritable_place_is_one_sentence(paths: dict[str, Path], run: Run) -> None:
