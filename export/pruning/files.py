@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 
 from export.checkpoint import WEIGHTS, Checkpoint
 from export.errors import CheckpointError
-from export.tensors import PART, files_of
+from export.tensors import files_of
 
 REPORT = "prune_report.json"
 _LARGEST_COMPANION = 32 << 20
-_LEFT_BEHIND = (".py", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx")
+_COMPANIONS = (".json", ".txt", ".yml", ".yaml", ".model", ".md", "")
+"""Endings of what belongs to a checkpoint beside weights: tokenizers, licences, cards."""
 
 
 @contextmanager
@@ -48,13 +49,12 @@ def write_checkpoint(
     tensors: Mapping[str, torch.Tensor],
     files: Mapping[str, str],
 ) -> None:
-    """Configuration, weights as safetensors, and what else the source has beside its weights; ``files`` (name → text)
-    stand in for those of the source. Code is left behind: it is never run, and was written for other shapes."""
+    """Configuration, weights as safetensors, and tokenizer files, licences and cards of the source; ``files`` (name →
+    text) stand in for those of the source. Code is left behind: it is never run."""
     weights = {file.name for file in files_of(source.weights)} | set(WEIGHTS)
     for file in sorted(source.folder.iterdir()):
-        known = file.name in weights or file == source.config_file
-        known |= file.suffix in _LEFT_BEHIND or PART.search(file.name) is not None
-        if file.is_file() and not known and file.stat().st_size <= _LARGEST_COMPANION:
+        written = file.name in weights or file == source.config_file or file.name == REPORT
+        if file.is_file() and not written and file.suffix in _COMPANIONS and file.stat().st_size <= _LARGEST_COMPANION:
             shutil.copyfile(file, folder / file.name)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
