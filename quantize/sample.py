@@ -11,6 +11,7 @@ import csv
 import gzip
 import hashlib
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -224,6 +225,9 @@ def _truth_table(path: Path) -> Callable[[str, str], str | None]:
 
 def _as_labels(path: Path, found: list[str], task: Task, renamed: Mapping[str, str]) -> list[str]:
     if task.kind == "regression":
+        for label in found:
+            if not _is_number(label):
+                raise SampleError(f"{path}: the truth {label!r} is not a number, which a regression model is judged by")
         return found
     labels = set(task.labels)
     found = [renamed.get(label, label) for label in found]
@@ -237,6 +241,13 @@ def _as_labels(path: Path, found: list[str], task: Task, renamed: Mapping[str, s
             "map them with --rename TRUTH=LABEL"
         )
     return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def letters(read: Read, alphabet: str) -> bytes:

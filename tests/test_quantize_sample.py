@@ -59,6 +59,16 @@ def test_labels_that_the_model_does_not_have(tmp_path: Path) -> None:
     assert labelled(path, TASK, renamed={"promoter": "b"}).truth.tolist() == ["b", "a"]
 
 
+def test_truths_of_a_regression_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("sequence,label\nACGT,0.5\nACGA,-2e1\n")
+    task = Task(kind="regression", activation="identity")
+    assert labelled(path, task).truth.tolist() == ["0.5", "-2e1"]
+    path.write_text("sequence,label\nACGT,high\n")
+    with pytest.raises(SampleError, match="'high' is not a number"):
+        labelled(path, task)
+
+
 def test_a_damaged_table_names_its_row(tmp_path: Path) -> None:
     path = tmp_path / "table.tsv"
     path.write_text("sequence\tlabel\nACGT\ta\nACGT\n")

@@ -126,6 +126,28 @@ def test_scores_have_their_own_figures() -> None:
     assert verdict.outcome == "OVER"
 
 
+def test_rank_correlation_of_a_regression() -> None:
+    rng = np.random.default_rng(6)
+    truth = rng.normal(0, 1, 800)
+    before = (truth + rng.normal(0, 0.5, 800)).astype(np.float32)[:, None]
+    nothing = np.full(800, "")
+    found = []
+    for noise in (0.001, 0.8):
+        after = (before + rng.normal(0, noise, before.shape)).astype(np.float32)
+        pairs = Pairs(
+            (),
+            "",
+            truth.astype(np.str_),
+            np.full(800, "f"),
+            np.full(800, 500),
+            Calls(nothing, before),
+            Calls(nothing, after),
+        )
+        found.append(only(judge(pairs, [Budget("spearman", 0.02)])))
+    assert [verdict.outcome for verdict in found] == ["WITHIN", "OVER"]
+    assert found[0].reference == pytest.approx(0.88, abs=0.03)
+
+
 def test_the_same_seed_gives_the_same_bounds() -> None:
     pairs = same(400, wrong=6, files=4)
     budgets = [Budget("mcc", 0.02), Budget("flips", 0.02)]
