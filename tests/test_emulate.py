@@ -318,7 +318,7 @@ def test_counts_show_what_a_processor_has(arm: Environment, products: dict[str, 
         assert (floats[core].bases, floats[core].tokens) == (256, 256)
         assert floats[core].instructions["fmla"] == pytest.approx(multiplies / 4, rel=0.02)
         assert floats[core].instructions["dot"] == floats[core].instructions["mlal"] == 0
-        assert floats[core].spread < 0.01
+        assert floats[core].spread < 0.02
         assert whole[core].instructions["fmla"] < multiplies / 40
     assert whole["cortex-a76"].instructions["dot"] == pytest.approx(multiplies / 16, rel=0.02)
     assert whole["cortex-a72"].instructions["dot"] == 0
