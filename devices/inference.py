@@ -38,8 +38,8 @@ MOST_ROWS = 8
 MULTIPLIES = 1e9
 """Multiply–accumulates of one inference that are enough; fewer reads run together where a model needs more for them."""
 WARM_RUNS, WARM_SECONDS = 10, 20
-"""What comes before the counted runs: so many, as long as they start within so many processor seconds, and one in any case. The
-interpreter specialises its code within the first eight, by 5 % of what a small graph takes."""
+"""What comes before the counted runs: so many, as long as they start within so many seconds of processor time, and one
+in any case. The interpreter specialises its code within the first eight, by 5 % of what a small graph takes."""
 MARK = 7077
 """As in ``count_plugin.c``."""
 _LETTERS = {"dna": b"ACGT", "protein": b"ACDEFGHIKLMNPQRSTVWY"}
