@@ -202,9 +202,8 @@ def test_no_sequence_is_both_measured_on_and_calibrated_with(tmp_path: Path, seq
         most=1000,
         seed=1,
     )
-    assert (len(rows.calibration), len(rows.held)) == (24, 8)
-    seen = {row.ids.tobytes() for row in rows.calibration}
-    assert not any(row.ids.tobytes() in seen for row in rows.held)
+    assert (len(rows.calibration), len(rows.watched), len(rows.held)) == (20, 4, 8)
+    assert len({row.ids.tobytes() for row in (*rows.calibration, *rows.watched, *rows.held)}) == 32
 
 
 # Long filters
@@ -396,12 +395,13 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, sequences: Path) -> 
 def test_recovery_brings_the_outputs_back_towards_the_whole_model(tmp_path: Path, sequences: Path, name: str) -> None:
     folder = FAMILIES[name](tmp_path / "whole")
     kind = "--channels" if name == "Caduceus Ph" else "--ffn"
-    options = (kind, 0.5, "--recover", "distil", "--steps", 24, "--rate", 3e-3, "--no-speed", "--window", 60)
+    rate = 3e-4 if name.startswith("Evo") else 3e-3
+    options = (kind, 0.5, "--recover", "distil", "--steps", 24, "--rate", rate, "--no-speed", "--window", 60)
     result = prune(folder, "--calibrate", sequences, *options, "-o", tmp_path / "small")
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "small/prune_report.json").read_text())
     assert report["recovered"]["distance"] < report["after"]["distance"]
-    assert report["recovery"]["after"] == pytest.approx(report["recovered"]["distance"], rel=1e-2)
+    assert report["recovery"]["after"] < report["recovery"]["before"]
     assert report["recovery"]["stopped"] in ("steps", "early")
 
 
@@ -410,7 +410,7 @@ def test_recovery_keeps_the_weights_of_the_best_moment(tmp_path: Path, sequences
     teacher, student = read(folder), read(folder)
     rows = read_rows(teacher, sequences, labels=None, use_labels=False, window=60, most=32, seed=1)
     course = Course("distil", 1.0, steps=30, rate=1.0)  # far too fast: every step makes it worse
-    found = recover(student, teacher, rows.calibration, rows.held, course, ())
+    found = recover(student, teacher, rows.calibration, rows.watched, course, ())
     assert found.before == pytest.approx(0, abs=1e-7)
     assert found.after == pytest.approx(0, abs=1e-7)
     assert found.stopped == "early"
@@ -426,7 +426,7 @@ def test_labels_are_what_recovery_is_about_where_they_are_given(tmp_path: Path) 
     folder = esm_checkpoint.write(tmp_path / "nt", config, tensors)
     rng = np.random.default_rng(1)
     letters = {"yes": list("GGGC"), "no": list("AAAT")}
-    rows = [f"{''.join(rng.choice(letters[label], 60))}\t{label}" for label in ("yes", "no") * 24]
+    rows = [f"{''.join(rng.choice(letters[label], 60))}\t{label}" for label in ("yes", "no") * 80]
     (tmp_path / "labelled.tsv").write_text("\n".join(("sequence\tlabel", *rows)) + "\n")
     options = ("--labelled", "--ffn", 0.5, "--recover", "labelled", "--steps", 60, "--rate", 3e-3, "--no-speed")
     result = prune(folder, "--calibrate", tmp_path / "labelled.tsv", *options, "-o", tmp_path / "small")

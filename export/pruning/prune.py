@@ -118,6 +118,7 @@ def prune(
             "sha256": rows.sha256,
             "window": rows.window,
             "rows": len(rows.calibration),
+            "watched_rows": len(rows.watched),
             "held_out_rows": len(rows.held),
             "labels": rows.calibration[0].target is not None,
         }
@@ -134,7 +135,7 @@ def prune(
             report["after"] = figures(model, left, rows.held)
             if course is not None:
                 progress(f"recovering ({course.towards}, at most {course.minutes:g} minutes)")
-                recovered = recover(left, model, rows.calibration, rows.held, course, anatomy.frozen)
+                recovered = recover(left, model, rows.calibration, rows.watched, course, anatomy.frozen)
                 tensors = dict(pruned.tensors)
                 _fill(tensors, left, recovered.tensors)
                 write_checkpoint(folder, whole_checkpoint, pruned.config, tensors, files)

@@ -1,6 +1,6 @@
 """Training after the cut: towards the whole model's outputs, or towards labels.
 
-AdamW with a rate that falls to nothing; the weights with the lowest loss on held-out rows are kept. Parameters that
+AdamW with a rate that falls to nothing; the weights with the lowest loss on rows set aside are kept. Parameters that
 were laid out anew, or folded into tables, when the checkpoint was read stay as they are.
 """
 
@@ -23,7 +23,7 @@ Towards = Literal["distil", "labelled"]
 RATE = 3e-4
 PATIENCE = 5
 CHECKS = 20
-"""Looks at the held-out rows in a course of so many steps; without steps, four in each turn through the rows."""
+"""Looks at the rows set aside in a course of so many steps; without steps, four in each turn through the rows."""
 _WARMING = 0.05
 
 
@@ -40,7 +40,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a course did: losses on held-out rows, and the tensors that it changed, by their published names."""
+    """What a course did: losses on the rows set aside, and the tensors that it changed, by their published names."""
 
     before: float
     after: float
@@ -56,7 +56,7 @@ class Recovered:
 
 
 def recover(
-    model: Model, teacher: Model, training: Sequence[Row], held: Sequence[Row], course: Course, frozen: Sequence[str]
+    model: Model, teacher: Model, training: Sequence[Row], watched: Sequence[Row], course: Course, frozen: Sequence[str]
 ) -> Recovered:
     """Trains ``model``'s network in place and gives the best weights that it had."""
     network = model.network
@@ -68,7 +68,7 @@ def recover(
             trained[own] = parameter
     torch.manual_seed(course.seed)
     optimizer = torch.optim.AdamW(trained.values(), lr=course.rate, weight_decay=0.01)
-    before = best = _held_loss(model, teacher, held, course.towards)
+    before = best = _watched_loss(model, teacher, watched, course.towards)
     kept = {own: parameter.detach().clone() for own, parameter in trained.items()}
     started, step, worse, epoch, stopped = time.monotonic(), 0, 0, 0, ""
     interval = max(1, course.steps // CHECKS) if course.steps else max(CHECKS, len(training) // (4 * BATCH))
@@ -86,7 +86,7 @@ def recover(
             optimizer.step()
             step += 1
             if step % interval == 0:
-                now = _held_loss(model, teacher, held, course.towards)
+                now = _watched_loss(model, teacher, watched, course.towards)
                 worse = 0 if now < best else worse + 1
                 if now < best:
                     best, kept = now, {own: value.detach().clone() for own, value in trained.items()}
@@ -94,7 +94,7 @@ def recover(
                     stopped = "early"
                     break
         epoch += 1
-    now = _held_loss(model, teacher, held, course.towards)
+    now = _watched_loss(model, teacher, watched, course.towards)
     if now >= best:
         with torch.no_grad():
             for own, parameter in trained.items():
@@ -128,7 +128,7 @@ def _loss(model: Model, teacher: Model, batch: Sequence[Row], towards: Towards) 
     return distance(model, given, wanted)
 
 
-def _held_loss(model: Model, teacher: Model, rows: Sequence[Row], towards: Towards) -> float:
+def _watched_loss(model: Model, teacher: Model, rows: Sequence[Row], towards: Towards) -> float:
     with torch.no_grad():
         losses = [(float(_loss(model, teacher, batch, towards)), len(batch)) for batch in batches(rows, BATCH)]
     return sum(loss * count for loss, count in losses) / sum(count for _, count in losses)

@@ -22,6 +22,8 @@ WINDOW = 1024
 """Bases of a window, where the model takes more."""
 HELD_OUT = 0.25
 """Share of the sequences that are only measured on."""
+WATCHED = 0.1
+"""Share of the sequences that tell recovery when to stop."""
 FEWEST = 8
 
 
@@ -35,10 +37,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of the two parts, no sequence in both, and where they come from."""
+    """Rows of three parts, no sequence in two of them, and where they come from."""
 
     calibration: tuple[Row, ...]
+    """What importance is found out with, and recovery trains on."""
+    watched: tuple[Row, ...]
+    """What recovery is stopped by."""
     held: tuple[Row, ...]
+    """What figures are reported on, and nothing else."""
     window: int
     sha256: str
     sequences: tuple[bytes, ...]
@@ -60,11 +66,12 @@ def read_rows(
     sample, targets = _sample(model, source, labels, use_labels=use_labels, seed=seed)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(sample))
-    cut = max(1, round(len(order) * HELD_OUT))
-    parts: list[list[Row]] = [[], []]
+    held, watched = (max(1, round(len(order) * share)) for share in (HELD_OUT, WATCHED))
+    rooms = [most - round(most * HELD_OUT) - round(most * WATCHED), round(most * WATCHED), round(most * HELD_OUT)]
+    parts: list[list[Row]] = [[], [], []]
     windows: list[bytes] = []
-    for part, places in enumerate((order[cut:], order[:cut])):
-        room = round(most * HELD_OUT) if part else most - round(most * HELD_OUT)
+    for part, places in enumerate((order[held + watched :], order[held : held + watched], order[:held])):
+        room = rooms[part]
         for place in places.tolist():
             text = letters(sample.reads[place], model.alphabet)
             for begin in range(0, max(len(text) - window // 2, 1), window):
@@ -73,11 +80,11 @@ def read_rows(
                 if len(parts[part]) < room and len(ids) >= 2:
                     parts[part].append(Row(ids, targets[place]))
                     windows.append(piece)
-    if min(map(len, parts)) < FEWEST // 4 or len(parts[0]) < FEWEST:
+    if not all(parts) or len(parts[0]) < FEWEST:
         raise UsageError(
             f"{source}: {len(parts[0])} windows to calibrate with; {FEWEST} of several sequences are needed"
         )
-    return Rows(tuple(parts[0]), tuple(parts[1]), window, sample.sha256, tuple(windows))
+    return Rows(tuple(parts[0]), tuple(parts[1]), tuple(parts[2]), window, sample.sha256, tuple(windows))
 
 
 def _sample(
