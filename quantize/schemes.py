@@ -13,7 +13,7 @@ from quantize.passes.dynamic import dynamic8
 from quantize.passes.half import half
 from quantize.passes.settings import Settings
 from quantize.passes.static import static8
-from quantize.passes.tables import rows4, rows8
+from quantize.passes.tables import rows4, rows8, stored4
 from quantize.passes.weights import blocks4, blocks8, stored8
 from quantize.rewriting import Rewriter
 
@@ -69,7 +69,16 @@ SCHEMES: Mapping[str, Scheme] = {
             "8-bit arithmetic, activation ranges of each batch",
             alone=False,
         ),
-        Scheme("stored8", ("dense", "convolution"), "int8", "float32", 0.25, stored8, "8 bits in the file alone"),
+        Scheme(
+            "stored8",
+            ("table", "dense", "convolution"),
+            "int8",
+            "float32",
+            0.25,
+            stored8,
+            "8 bits in the file, float when it is loaded",
+        ),
+        Scheme("stored4", ("table",), "int4", "float32", 0.14, stored4, "4 bits in the file, float when it is loaded"),
         Scheme("blocks8", ("dense",), "int8", "float32", 0.28, blocks8, "weight-only 8 bits, a scale for 32 weights"),
         Scheme(HALF, ("graph",), "float16", "float16", 0.5, _never, "the whole graph in half precision"),
         Scheme("blocks4", ("dense",), "int4", "float32", 0.16, blocks4, "weight-only 4 bits, a scale for 32 weights"),

@@ -54,7 +54,9 @@ def test_nibbles_lie_low_then_high() -> None:
     assert pack_nibbles(np.array([[-8, 0, 1, 7]], np.int8)).tolist() == [[0x90, 0xF8]]
 
 
-@pytest.mark.parametrize(("scheme", "limit"), [("rows8", 0.006), ("rows4", 0.11)])
+@pytest.mark.parametrize(
+    ("scheme", "limit"), [("rows8", 0.006), ("rows4", 0.11), ("stored8", 0.006), ("stored4", 0.11)]
+)
 @pytest.mark.parametrize("width", [12, 7])
 @pytest.mark.parametrize("summed", [False, True])
 def test_tables_are_restored_after_the_lookup(scheme: str, limit: float, width: int, summed: bool) -> None:
@@ -64,8 +66,8 @@ def test_tables_are_restored_after_the_lookup(scheme: str, limit: float, width: 
     small = rewrite(model, {operator.name: scheme}, Settings())
     assert relative(outputs_of(small, ids=ids), outputs_of(model, ids=ids)) < limit
     assert "table" not in {tensor.name for tensor in small.graph.initializer}
-    looked_up = [node.input[0] for node in small.graph.node if node.op_type == "Gather"]
-    assert all("integers" in name or "scales" in name for name in looked_up)
+    looked_up = {node.input[0].rpartition("_")[2] for node in small.graph.node if node.op_type == "Gather"}
+    assert looked_up == ({"integers", "scales"} if scheme.startswith("rows") else {"table"})
 
 
 def test_a_table_in_half_precision_behind_a_cast_is_found_and_leaves_nothing_behind() -> None:

@@ -32,6 +32,35 @@ def rows4(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
     _replace(rewriter, node, table, grid.scales, nodes)
 
 
+def restored8(rewriter: Rewriter, node: onnx.NodeProto) -> None:
+    """The grid of `rows8` in the file; the engine restores a float table, once, when it loads the graph."""
+    grid = symmetric(_table(rewriter, node), 0, 127, half=True)
+    _restore(rewriter, node, rewriter.store(f"{node.output[0]}_integers", grid.integers), grid.scales, [])
+
+
+def stored4(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
+    """The grid of `rows4` in the file; the engine restores a float table, once, when it loads the graph."""
+    del settings
+    grid = best_clip(_table(rewriter, node), 7, half=True)
+    table, nodes = _unpacked(rewriter, node.output[0], grid.integers)
+    _restore(rewriter, node, table, grid.scales, nodes)
+
+
+def _restore(
+    rewriter: Rewriter, node: onnx.NodeProto, table: str, scales: NDArray[np.float32], unpacking: list[onnx.NodeProto]
+) -> None:
+    at = node.output[0]
+    half = rewriter.store(f"{at}_half_scales", scales.astype(np.float16))
+    nodes = [
+        *unpacking,
+        helper.make_node("Cast", [half], [f"{at}_scales"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", [table], [f"{at}_real"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{at}_real", f"{at}_scales"], [f"{at}_table"]),
+        helper.make_node("Gather", [f"{at}_table", node.input[1]], [at], axis=0),
+    ]
+    rewriter.replace(node, nodes)
+
+
 def _table(rewriter: Rewriter, node: onnx.NodeProto) -> NDArray[np.float32]:
     value = rewriter.constant(node.input[0])
     assert value is not None

@@ -14,11 +14,15 @@ from onnx import TensorProto, helper
 from quantize.grid import symmetric
 from quantize.passes.dense import Dense
 from quantize.passes.settings import Settings
+from quantize.passes.tables import restored8
 from quantize.rewriting import MICROSOFT, Rewriter
 
 
 def stored8(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
-    """int8 weights with a scale for each output channel; restored when the graph is loaded."""
+    """int8 weights with a scale for each output channel, or row of a table; restored when the graph is loaded."""
+    if node.op_type == "Gather":
+        restored8(rewriter, node)
+        return
     at = node.output[0]
     if node.op_type == "Conv":
         value = rewriter.constant(node.input[1])
