@@ -173,7 +173,7 @@ def test_a_pass_that_breaks_one_class_is_caught(
     assert "OVER: class b" in out
     assert paths["output"].read_text() == "what was here before"
     ranked = out.split("What harms most", 1)[1].splitlines()
-    assert {line.split()[0] for line in ranked[2:4]} == {"features", "logits"}
+    assert {line.split()[0] for line in ranked[2:5]} == {"features", "logits", "onehot_blc"}
 
 
 def test_calibration_that_the_evaluation_has_too_is_refused(paths: dict[str, Path], run: Run) -> None:
