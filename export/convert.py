@@ -25,6 +25,7 @@ from export.errors import FamilyError
 from export.families import find
 from export.network import Model, Request
 from export.parity import Compared, compare, feed, run_module
+from export.pruning.files import pruning_of
 from export.reading import input_section
 from export.rows import batch_for
 from export.tracing import TorchExporter
@@ -84,7 +85,11 @@ def convert(
         raise FamilyError(f"--option {unknown}", f"no option of {family.name}; it has {known}")
     model = family.read(checkpoint, request)
     model.network.eval()
-    provenance = {"checkpoint": {"files": checkpoint.weights.name, "sha256": checkpoint.sha256}, "family": family.name}
+    provenance: dict[str, Any] = {
+        "checkpoint": {"files": checkpoint.weights.name, "sha256": checkpoint.sha256},
+        "family": family.name,
+        **pruning_of(checkpoint.folder),
+    }
     return pack_model(model, output, naming, provenance, outputs=outputs, progress=progress)
 
 

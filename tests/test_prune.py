@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pruned_families import FAMILIES
 
+from edgeseq.bundle import read_bundle
 from export.__main__ import main
 from export.checkpoint import open_checkpoint
 from export.families import find
@@ -466,6 +467,24 @@ def test_a_cut_that_a_configuration_cannot_say_is_refused(
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert re.search(message, result.output), result.output
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_bundle_says_that_its_checkpoint_was_pruned(tmp_path: Path, sequences: Path) -> None:
+    folder = FAMILIES["GENA-LM"](tmp_path / "whole")
+    options = ("--ffn", 0.5, "--heads", 0.5, "--layers", 1, "--no-speed")
+    result = prune(folder, "--calibrate", sequences, *options, "-o", tmp_path / "small")
+    assert result.exit_code == 0, result.output
+    done = CliRunner().invoke(main, [str(tmp_path / "small"), "-o", str(tmp_path / "small.edgeseq")])
+    assert done.exit_code == 0, done.output
+    pruned = read_bundle(tmp_path / "small.edgeseq").manifest.provenance["pruned"]
+    assert pruned["left"] == {"ffn": [6, 6], "heads": [1, 1]}
+    assert len(pruned["layers_removed"]) == 1
+    assert pruned["source_sha256"] == open_checkpoint(folder).sha256
+    (tmp_path / "small/prune_report.json").write_text("[]")
+    done = CliRunner().invoke(main, [str(tmp_path / "small"), "-o", str(tmp_path / "other.edgeseq")])
+    assert done.exit_code == 1
+    assert "no report of pruning" in done.output
 
 
 def test_what_is_there_is_not_written_over(tmp_path: Path, sequences: Path) -> None:

@@ -39,7 +39,9 @@ def anatomy_of(family: Family, checkpoint: Checkpoint, model: Model) -> Anatomy:
         raise FamilyError(
             checkpoint, f"checkpoints of {family.name} cannot be pruned", remedy=f"known: {', '.join(ANATOMIES)}"
         )
-    found: Anatomy = import_module(f"{__name__}.{module}").anatomy(checkpoint, model, Names(model.loaded))
+    found: Anatomy = import_module(f"{__name__}.{module}").anatomy(
+        checkpoint, model, Names(model.loaded, checkpoint.tensors.keys())
+    )
     shapes = {name: tuple(value.shape) for name, value in checkpoint.tensors.items()}
     for kind in found.kinds:
         check(kind.units, shapes)

@@ -67,6 +67,31 @@ def write_checkpoint(
     save_file(own, folder / WEIGHTS[0], metadata={"format": "pt"})
 
 
+def pruning_of(folder: Path) -> dict[str, Any]:
+    """What the report in a checkpoint's folder says was done to it, in short; nothing where there is none.
+
+    Raises `CheckpointError` for a report that is none.
+    """
+    file = folder / REPORT
+    if not file.is_file():
+        return {}
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+        left = {
+            kind: found.get("removed") or [part["after"] for part in found["parts"]]
+            for kind, found in report["removed"].items()
+        }
+        told = {key: report[key] for key in ("source_sha256", "seed", "importance", "calibration")}
+        told |= {key: report[key] for key in ("vocabulary", "recovery") if key in report}
+        told |= {key: report[key][key] for key in ("modes", "taps") if key in report}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            file, f"no report of pruning: {error}", remedy="prune again, or remove the file"
+        ) from error
+    layers = {"layers_removed": left.pop("layers")} if "layers" in left else {}
+    return {"pruned": {**told, "left": left, **layers}}
+
+
 def write_report(folder: Path, report: Mapping[str, Any]) -> None:
     """``prune_report.json``."""
     (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

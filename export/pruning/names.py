@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 
 from export.weights import Loaded
@@ -11,8 +13,8 @@ from quantize.prune.units import Place
 class Names:
     """A network's own names of parameters, as a checkpoint publishes them."""
 
-    def __init__(self, loaded: Loaded) -> None:
-        self._names = loaded.names
+    def __init__(self, loaded: Loaded, stored: Collection[str]) -> None:
+        self._names, self._stored = loaded.names, stored
         self._copies: dict[str, list[str]] = {}
         for copy, first in loaded.copies.items():
             self._copies.setdefault(first, []).append(copy)
@@ -20,7 +22,9 @@ class Names:
     def published(self, own: str) -> tuple[str, ...]:
         """The name of a parameter and those of its second copies; none where the checkpoint does not have it."""
         name = self._names.get(own)
-        return () if name is None else (name, *self._copies.get(name, ()))
+        if name is None:
+            return ()
+        return tuple(one for one in (name, *self._copies.get(name, ())) if one in self._stored)
 
     def places(self, own: str, axis: int, entries: torch.Tensor) -> list[Place]:
         """Units with ``entries`` (units × each) along an axis; none where the parameter is absent, such as a bias."""
