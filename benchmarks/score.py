@@ -1,6 +1,6 @@
 """Speed, memory, size and accuracy of `edgeseq score` beside its own engine, minimap2 and Kraken2, in one run.
 
-    python benchmarks/score.py [--data ../shared/data] [-m BUNDLE] [--megabases 60] [--rounds 5] [--work FOLDER]
+    python benchmarks/score.py [--data ../shared/data] [-m BUNDLE] [--megabases 60] [--rounds 5] [--own] [--work FOLDER]
 
 The contestants take turns, so that what else the machine does hits all alike; every run is a process of its own:
 
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabases", type=float, default=60)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--own", action="store_true", help="Without minimap2 and Kraken2, which take long.")
     parser.add_argument("--work", type=Path, help="Keeps the database and the index for later runs.")
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
@@ -131,7 +132,10 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         setting = Setting(folder, work, options.threads, options.bundle)
         load = workload(folder, options.data, int(options.megabases * 1e6))
-        others, left_out = peers(setting, load, options.data, bundle.manifest.task.labels)
+        others: list[Contestant] = []
+        left_out = ["minimap2 and Kraken2, as asked"]
+        if not options.own:
+            others, left_out = peers(setting, load, options.data, bundle.manifest.task.labels)
         able = [*own(setting, load, bundle), *others]
         samples: Samples = {one.name: [] for one in able}
         for number in range(options.rounds):
