@@ -39,6 +39,9 @@ class Operator:
     shape: tuple[int, ...]
     bytes: int
     protected: str = ""
+    flat: bool = False
+    """Whether it is a `Gemm`: two axes, mostly one row for each window. Engines fuse it with what follows before they
+    look for rounding, and restore 8-bit weights in every run: it gains nothing from 8-bit arithmetic."""
 
 
 def operators(model: onnx.ModelProto, task: TaskKind) -> tuple[Operator, ...]:
@@ -55,7 +58,7 @@ def operators(model: onnx.ModelProto, task: TaskKind) -> tuple[Operator, ...]:
         reason = _SELECTS if kind != "table" and node.output[0] in indices else ""
         reason = reason or _protected(rewriter, node, kind, value, task)
         shape = tuple(value.shape) if value is not None else ()
-        found.append(Operator(node.output[0], kind, shape, size, reason))
+        found.append(Operator(node.output[0], kind, shape, size, reason, node.op_type == "Gemm"))
     return tuple(found)
 
 

@@ -111,6 +111,7 @@ def allowed(operator: Operator, profile: Profile, settings: Settings) -> tuple[S
         scheme
         for scheme in SCHEMES.values()
         if operator.kind in scheme.kinds
+        and not (scheme.calibrated and operator.flat)
         and not profile.refused(
             scheme.weights, scheme.activations, settings.reduce_range and scheme.activations == "uint8", "cpu"
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper
 
 from quantize.grid import symmetric
@@ -56,7 +57,7 @@ def _activation(rewriter: Rewriter, tensor: str, settings: Settings) -> tuple[st
 def _dense(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
     dense = Dense.of(rewriter, node)
     at = dense.result
-    data, _ = _activation(rewriter, dense.data, settings)
+    data, scale = _activation(rewriter, dense.data, settings)
     grid = symmetric(dense.weights, 1 if settings.per_channel else None, settings.limit)
     names = [
         rewriter.store(f"{at}_integers", grid.integers),
@@ -64,11 +65,29 @@ def _dense(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None
         rewriter.store(f"{at}_zeros", np.zeros(grid.scales.size if settings.per_channel else (), np.int8)),
     ]
     along: dict[str, Any] = {"axis": 1} if settings.per_channel else {}
-    nodes = [
-        helper.make_node("DequantizeLinear", names, [f"{at}_weights"], **along),
-        helper.make_node("MatMul", [data, f"{at}_weights"], [f"{at}_product"]),
-    ]
+    nodes = [helper.make_node("DequantizeLinear", names, [f"{at}_weights"], **along)]
+    if node.op_type == "Gemm" and dense.bias is not None:
+        # rows alone: engines make a float Gemm of MatMul and Add, and restore its weights in every run
+        flat = grid.scales.reshape(-1) if settings.per_channel else grid.scales.reshape(())
+        bias, more = _bias(rewriter, at, dense.bias, np.asarray(flat * scale, np.float32))
+        rewriter.replace(node, [*nodes, more, helper.make_node("Gemm", [data, f"{at}_weights", bias], [at])])
+        return
+    nodes.append(helper.make_node("MatMul", [data, f"{at}_weights"], [f"{at}_product"]))
     rewriter.replace(node, [*nodes, *dense.with_bias(rewriter, f"{at}_product")])
+
+
+def _bias(
+    rewriter: Rewriter, at: str, bias: NDArray[np.floating], steps: NDArray[np.float32]
+) -> tuple[str, onnx.NodeProto]:
+    """The bias in 32 bits, counted in ``steps``, by name; and the node that restores it."""
+    counted = np.clip(np.rint(np.asarray(bias, np.float64) / steps), -(2**31), 2**31 - 1).astype(np.int32)
+    parts = [
+        rewriter.store(f"{at}_bias_integers", counted),
+        rewriter.store(f"{at}_bias_scales", steps),
+        rewriter.store(f"{at}_bias_zeros", np.zeros(steps.shape, np.int32)),
+    ]
+    along: dict[str, Any] = {"axis": 0} if steps.ndim else {}
+    return f"{at}_bias", helper.make_node("DequantizeLinear", parts, [f"{at}_bias"], **along)
 
 
 def _product(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
@@ -96,15 +115,9 @@ def _convolution(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -
     inputs = [data, f"{at}_weights"]
     bias = rewriter.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
     if bias is not None:
-        steps = flat * scale
-        counted = np.clip(np.rint(np.asarray(bias, np.float64) / steps), -(2**31), 2**31 - 1).astype(np.int32)
-        parts = [
-            rewriter.store(f"{at}_bias_integers", counted),
-            rewriter.store(f"{at}_bias_scales", np.asarray(steps, np.float32)),
-            rewriter.store(f"{at}_bias_zeros", np.zeros(steps.shape, np.int32)),
-        ]
-        nodes.append(helper.make_node("DequantizeLinear", parts, [f"{at}_bias"], **along))
-        inputs.append(f"{at}_bias")
+        name, more = _bias(rewriter, at, bias, np.asarray(flat * scale, np.float32))
+        nodes.append(more)
+        inputs.append(name)
     convolution = onnx.NodeProto()
     convolution.CopyFrom(node)
     del convolution.input[:], convolution.output[:]
