@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 from edgeseq import __version__
+from edgeseq.allocator import one_arena
 from edgeseq.errors import EdgeseqError, MissingExtraError, UsageError
 
 COMMANDS = (
@@ -72,6 +73,7 @@ def commands() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of ``edgeseq ARGV``; ``argv`` defaults to the process's own arguments."""
     settings: dict[str, bool] = {}
+    one_arena()
     try:
         code = commands.main(
             None if argv is None else list(argv), prog_name="edgeseq", standalone_mode=False, obj=settings
