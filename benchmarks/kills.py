@@ -72,9 +72,8 @@ def main() -> None:
         writer.join()
         subprocess.run(watch, stderr=subprocess.DEVNULL, check=True)
         clean, found = rows("score", run), rows("results", out)
-    print(
-        f"{kills} kills, {len(clean):,} rows of one clean run, {len(found):,} of the daemon, {len(set(found)):,} distinct"
-    )
+    distinct = len(set(found))
+    print(f"{kills} kills; rows: {len(clean):,} of one clean run, {len(found):,} of the daemon, {distinct:,} distinct")
     same = clean == found
     print(f"the same to the byte: {'yes' if same else 'NO'}")
     for row in [*sorted(set(clean) - set(found))[:3], *sorted(set(found) - set(clean))[:3]]:
