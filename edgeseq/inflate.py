@@ -98,6 +98,7 @@ def inflated(source: Iterator[bytes], file: BinaryIO) -> Iterator[bytes]:
     inflater = Inflater()
     try:
         yield from inflater.push(head)
+        head = b""  # whoever waits for more of a growing file for days waits without it
         for block in source:
             if not block:
                 yield b""
@@ -154,6 +155,7 @@ class Inflater:
                     if len(data) - at < 8:
                         break
                     self._check(data[at : at + 8])
+                    self._decoder = None
                     at += 8
                     self._state = "padding"
                 else:
