@@ -12,8 +12,8 @@ _ARENA_MAX = -8
 def one_arena() -> bool:
     """Whether all threads to come share one arena: False where the C library knows no such thing.
 
-    An arena for each thread keeps what others could use again: peaks of 154 MB over 20,000 reads and 175 MB over 400,000
-    became 134 and 166 MB, at the same speed. Called once, before threads are started.
+    An arena for each thread keeps what others could use again: peaks of 154 MB over 20,000 reads and 175 MB over
+    400,000 became 134 and 166 MB, at the same speed. Called once, before threads are started.
     """
     if not sys.platform.startswith("linux"):
         return False
