@@ -8,12 +8,15 @@ the next; the variants take turns, round by round. A row has the median millisec
 the stock graph: the median over the rounds, and their range. More than 1 means that ours is faster.
 
 eager     the module, `torch.inference_mode`; its attention is the fused one of torch
-graph     what `python -m export` writes, onnxruntime alone, one run for the whole batch
-rows      the same graph, given as many rows at a time as `edgeseq` gives a processor
-products  only the time that onnxruntime spends in the graph's matrix products and convolutions, in the same runs as
-          ``rows``: no graph of the same products can beat eager by more than this
+graph     what `python -m export` writes, by onnxruntime as it comes, one run for the whole batch
+callers   the same graph as `edgeseq` runs it: as many callers as threads, each with an engine of one thread and some
+          rows at a time; a batch of one row keeps one caller busy, so that ``graph`` stands for it
+products  only the time that onnxruntime spends in the graph's matrix products and convolutions, in runs like those of
+          ``callers``: no graph of the same products can beat eager by more than this
 library   the same model of the transformers library, PyTorch, as it comes; "–" for families that it does not have
 stock     the module's plain torch form through the same exporter, onnxruntime alone; "–" where that fails
+
+The last three are compared with ``callers``, in a batch of one row with ``graph``.
 
 On a machine that is busy with something else, ``--threads 1 --clock processor`` compares what each variant costs.
 """
@@ -28,6 +31,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +44,11 @@ BATCHES = (1, 8)
 SECONDS = 1.5
 """How long each process goes on with runs that count."""
 PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Conv", "FusedConv")
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "processor": time.process_time}
 
 
-def timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
+def timed(run: Callable[[], object], clock: Clock) -> float:
     """Median seconds of a run, over as many as fit into `SECONDS` but at least one; another goes before."""
     taken: list[float] = []
     began = time.perf_counter()
@@ -54,44 +59,58 @@ def timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
     return statistics.median(taken[1:])
 
 
-def run_graph(path: Path, ids: Path, threads: int, clock: Callable[[], float]) -> float:
-    """Seconds of a run of a graph by onnxruntime."""
-    from edgeseq.session import Session
+def run_graph(path: Path, ids: Path, threads: int, clock: Clock) -> float:
+    """Seconds of a run of a graph by onnxruntime as it comes."""
+    import onnxruntime
 
     with np.load(ids) as stored:
         inputs = dict(stored)
-    session = Session(path.read_bytes(), threads=threads)
-    return timed(lambda: session.run(inputs), clock)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return timed(lambda: session.run(None, inputs), clock)
 
 
-def run_rows(path: Path, ids: Path, threads: int, clock: Callable[[], float]) -> float:
-    """Seconds of a batch of which the engine gets some rows at a time."""
+def run_callers(path: Path, ids: Path, threads: int, clock: Clock) -> float:
+    """Seconds of a batch, some rows at a time, by as many callers as threads."""
     from edgeseq.session import Session
 
-    graph, parts = path.read_bytes(), list(in_parts(path, ids))
-    session = Session(graph, threads=threads)
-    return timed(lambda: [session.run(part) for part in parts], clock)
+    parts = list(in_parts(path, ids))
+    session = Session(path.read_bytes())
+    with ThreadPoolExecutor(threads) as callers:
+        return timed(lambda: list(callers.map(session.run, parts)), clock)
 
 
-def run_products(path: Path, ids: Path, threads: int, clock: Callable[[], float]) -> float:
+def run_ours(path: Path, ids: Path, threads: int, clock: Clock) -> float:
+    """Seconds of a batch as `edgeseq` runs it; of one row, with all threads."""
+    return (run_graph if rows_of(ids) == 1 else run_callers)(path, ids, threads, clock)
+
+
+def run_products(path: Path, ids: Path, threads: int, clock: Clock) -> float:
     """Seconds of a batch times the share that `PRODUCTS` have in it, as the engine profiles itself."""
     import onnxruntime
 
+    alone = rows_of(ids) == 1
     parts = list(in_parts(path, ids))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1 if alone else threads) as callers:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.enable_mem_pattern = False
+        options.intra_op_num_threads = threads if alone else 1
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder, "profile"))
         session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        seconds = timed(lambda: [session.run(None, part) for part in parts], clock)
+        seconds = timed(lambda: list(callers.map(lambda part: session.run(None, part), parts)), clock)
         events = json.loads(Path(session.end_profiling()).read_text())
     spent = {True: 0.0, False: 0.0}
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
             spent[event["args"]["op_name"] in PRODUCTS] += event["dur"]
     return seconds * spent[True] / (spent[True] + spent[False])
+
+
+def rows_of(ids: Path) -> int:
+    """Rows of a stored batch."""
+    with np.load(ids) as stored:
+        return len(next(iter(stored.values())))
 
 
 def in_parts(path: Path, ids: Path) -> Iterator[dict[str, NDArray[Any]]]:
@@ -106,7 +125,7 @@ def in_parts(path: Path, ids: Path) -> Iterator[dict[str, NDArray[Any]]]:
         yield {name: array[start : start + step] for name, array in inputs.items()}
 
 
-def run_eager(family: str, ids: Path, threads: int, clock: Callable[[], float]) -> float:
+def run_eager(family: str, ids: Path, threads: int, clock: Clock) -> float:
     """Seconds of a run of the module by PyTorch."""
     import torch
 
@@ -120,7 +139,7 @@ def run_eager(family: str, ids: Path, threads: int, clock: Callable[[], float]) 
         return timed(lambda: network(*inputs), clock)
 
 
-def run_library(family: str, ids: Path, threads: int, clock: Callable[[], float]) -> float:
+def run_library(family: str, ids: Path, threads: int, clock: Clock) -> float:
     """Seconds of a run of the library's module by PyTorch."""
     import torch
 
@@ -164,7 +183,7 @@ def prepare(family: str, folder: Path, tokens: int) -> dict[str, Path]:
     return files
 
 
-def compare(family: str, rounds: int, threads: int, tokens: int, clock: str) -> None:
+def compare(family: str, rounds: int, threads: int, tokens: int, clock: str, skipped: tuple[str, ...]) -> None:
     """Prints the rows of a family."""
     from benchmarks.peers import PEERS
 
@@ -177,6 +196,8 @@ def compare(family: str, rounds: int, threads: int, tokens: int, clock: str) -> 
                     graph = files.get("stock" if variant == "stock" else "graph")
                     if graph is None or (variant == "library" and family not in PEERS):
                         continue
+                    if variant in skipped or (variant == "callers" and batch == 1):
+                        continue
                     argv = [sys.executable, __file__, "--child", variant, family, str(graph)]
                     argv += [str(files[f"batch{batch}"]), str(threads), clock]
                     try:
@@ -184,8 +205,9 @@ def compare(family: str, rounds: int, threads: int, tokens: int, clock: str) -> 
                     except ProgramError as error:
                         print(f"{family}: {variant}: {error}", file=sys.stderr)
             row = f"{family:<20} {batch:>5} {1e3 * statistics.median(taken['eager']):>9.1f} ms"
-            pairs = [ratio(taken["eager"], taken[each]) for each in ("graph", "rows", "products")]
-            pairs += [ratio(taken[each], taken["rows"]) for each in ("library", "stock")]
+            ours = taken["callers"] or taken["graph"]
+            pairs = [ratio(taken["eager"], taken[each]) for each in ("graph", "callers", "products")]
+            pairs += [ratio(taken[each], ours) for each in ("library", "stock")]
             print(row, *pairs, flush=True)
 
 
@@ -197,11 +219,11 @@ def ratio(slower: list[float], faster: list[float]) -> str:
     return f"{statistics.median(ratios):>4.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f})".rjust(17)
 
 
-GRAPHS: dict[str, Callable[[Path, Path, int, Callable[[], float]], float]] = {
+GRAPHS: dict[str, Callable[[Path, Path, int, Clock], float]] = {
     "graph": run_graph,
-    "rows": run_rows,
+    "callers": run_callers,
     "products": run_products,
-    "stock": run_rows,
+    "stock": run_ours,
 }
 VARIANTS = ("eager", "library", *GRAPHS)
 
@@ -227,16 +249,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--skip", action="append", default=[], choices=VARIANTS[1:], help="Not this (repeatable).")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="What is counted.")
     options = parser.parse_args()
     print(f"{options.tokens} tokens, {options.threads} threads, {options.rounds} rounds, {options.clock} time")
     names = " ".join(
         f"{name:>17}"
-        for name in ("eager ÷ graph", "eager ÷ rows", "eager ÷ products", "library ÷ rows", "stock ÷ rows")
+        for name in ("eager ÷ graph", "eager ÷ callers", "eager ÷ products", "library ÷ ours", "stock ÷ ours")
     )
     print(f"{'family':<20} {'batch':>5} {'eager':>12} {names}", flush=True)
     for family in options.family or SHAPES:
-        compare(family, options.rounds, options.threads, options.tokens, options.clock)
+        compare(family, options.rounds, options.threads, options.tokens, options.clock, tuple(options.skip))
 
 
 if __name__ == "__main__":
