@@ -75,7 +75,7 @@ def run_callers(path: Path, ids: Path, threads: int, clock: Clock) -> float:
     """Seconds of a batch, some rows at a time, by as many callers as threads."""
     from edgeseq.session import Session
 
-    parts = list(in_parts(path, ids))
+    parts = list(in_parts(path, ids, threads))
     session = Session(path.read_bytes())
     with ThreadPoolExecutor(threads) as callers:
         return timed(lambda: list(callers.map(session.run, parts)), clock)
@@ -91,7 +91,7 @@ def run_products(path: Path, ids: Path, threads: int, clock: Clock) -> float:
     import onnxruntime
 
     alone = rows_of(ids) == 1
-    parts = list(in_parts(path, ids))
+    parts = list(in_parts(path, ids, threads))
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1 if alone else threads) as callers:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads if alone else 1
@@ -113,14 +113,15 @@ def rows_of(ids: Path) -> int:
         return len(next(iter(stored.values())))
 
 
-def in_parts(path: Path, ids: Path) -> Iterator[dict[str, NDArray[Any]]]:
-    """A batch as `edgeseq` gives it to a processor: some rows at a time."""
+def in_parts(path: Path, ids: Path, threads: int) -> Iterator[dict[str, NDArray[Any]]]:
+    """A batch as `edgeseq` gives it to its processors: some rows at a time, and each of them has some."""
     from edgeseq.scorer import HEAVY_GRAPH, HEAVY_TOKENS, RUN_TOKENS
 
     with np.load(ids) as stored:
         inputs = dict(stored)
     rows, length = next(iter(inputs.values())).shape[:2]
-    step = max(1, (HEAVY_TOKENS if path.stat().st_size > HEAVY_GRAPH else RUN_TOKENS) // length)
+    most = (HEAVY_TOKENS if path.stat().st_size > HEAVY_GRAPH else RUN_TOKENS) // length
+    step = max(1, min(most, -(-rows // threads)))
     for start in range(0, rows, step):
         yield {name: array[start : start + step] for name, array in inputs.items()}
 
