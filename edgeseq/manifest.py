@@ -97,6 +97,9 @@ class Graph:
     outputs: tuple[Tensor, ...]
     macs_per_base: float | None = None
     """Multiply–accumulates per base at a full window, as counted by the exporter."""
+    reach: int = 0
+    """Positions that the graph computes for each row beyond its tokens, as convolutions do that look far: a short row
+    costs as much as this many tokens more. Left out of ``manifest.json`` where it is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,10 @@ class Manifest:
 
         Raises TypeError or ValueError where ``provenance`` or ``metrics`` hold what JSON has no word for.
         """
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+        values = asdict(self)
+        if not self.graph.reach:
+            del values["graph"]["reach"]
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8") + b"\n"
 
     @classmethod
@@ -244,6 +250,9 @@ def _read_graph(fields: Fields) -> Graph:
     macs = fields.take("macs_per_base", optional=True)
     if macs is not None and (not isinstance(macs, (int, float)) or isinstance(macs, bool) or not 0 < macs < 1e18):
         fields.refuse("macs_per_base", f"is {macs!r}, not a number larger than 0")
+    reach = fields.take("reach", optional=True)
+    if reach is not None and (not isinstance(reach, int) or isinstance(reach, bool) or not 0 <= reach < 1 << 31):
+        fields.refuse("reach", f"is {reach!r}, not a number of positions")
     inputs = [_read_tensor(each) for each in fields.inners("inputs")]
     outputs = [_read_tensor(each) for each in fields.inners("outputs")]
     for key, tensors in (("inputs", inputs), ("outputs", outputs)):
@@ -257,6 +266,7 @@ def _read_graph(fields: Fields) -> Graph:
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         macs_per_base=None if macs is None else float(macs),
+        reach=0 if reach is None else reach,
     )
     fields.finish()
     return graph

@@ -279,9 +279,13 @@ class Scorer:
         return buffer
 
     def _run_in_parts(self, inputs: Mapping[str, NDArray[Any]]) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """The output for a batch, of which a processor gets some tokens at a time and anything else all at once."""
+        """The output for a batch, of which a processor gets some tokens at a time.
+
+        Anything else gets it all at once, unless the graph computes far beyond its rows. Each row counts with that.
+        """
         rows, length = inputs[self._ids.name].shape
-        step = max(1, self._run_tokens() // length) if self.provider == "cpu" else rows
+        tokens = self._run_tokens() if self.provider == "cpu" else TOKENS
+        step = max(1, tokens // (length + self.manifest.graph.reach))
         for start in range(0, rows, step):
             part = slice(start, min(start + step, rows))
             yield part, self._run({name: array[part] for name, array in inputs.items()})[self._output.name]

@@ -29,6 +29,7 @@ from export.pruning.files import pruning_of
 from export.reading import input_section
 from export.rows import batch_for
 from export.tracing import TorchExporter
+from quantize.reach import LONG, measured_reach
 
 GOLDEN_LENGTHS = (1, 16, 61)
 _DTYPES: dict[int, str] = {
@@ -123,6 +124,7 @@ def pack_model(
             precision="float32",
             inputs=tuple(_tensor(value) for value in proto.graph.input),
             outputs=tuple(_tensor(value) for value in proto.graph.output),
+            reach=_reach(model, graph),
         ),
         provenance={
             **provenance,
@@ -148,6 +150,13 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     kind = value.type.tensor_type
     axes = (axis.dim_value or axis.dim_param or f"axis{at}" for at, axis in enumerate(kind.shape.dim))
     return Tensor(value.name, _DTYPES[kind.elem_type], tuple(axes))
+
+
+def _reach(model: Model, graph: bytes) -> int:
+    """What short rows cost beyond their tokens. Signals come in full windows."""
+    if model.alphabet == "signal" or model.max_length < LONG:
+        return 0
+    return measured_reach(graph, lambda rows, length: feed(model, *batch_for(model, (length,) * rows)))
 
 
 def _golden(model: Model, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:

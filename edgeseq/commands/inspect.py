@@ -140,6 +140,8 @@ def _facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "graph", f"opset {graph.opset}, {graph.precision}: {'; '.join(shapes)}"
     if graph.macs_per_base is not None:
         yield "cost", f"{graph.macs_per_base:,.0f} multiply–accumulates per base"
+    if graph.reach:
+        yield "reach", f"each row costs as much as {graph.reach:,} tokens more"
 
 
 def _label_table(bundle: Bundle) -> Table:
