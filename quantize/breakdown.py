@@ -17,7 +17,7 @@ STRAND_READS = 1000
 
 def by_length(pairs: Pairs) -> list[dict[str, Any]]:
     """Share of right calls of both models, and of changed calls, for each length bin that has reads."""
-    truth, before, after = pairs.codes()
+    before, after = pairs.right()
     place = np.searchsorted(EDGES, pairs.length, side="right") - 1
     rows = []
     for number, low in enumerate(EDGES):
@@ -28,8 +28,8 @@ def by_length(pairs: Pairs) -> list[dict[str, Any]]:
                 {
                     "length": name,
                     "reads": int(chosen.sum()),
-                    "before": float((truth == before)[chosen].mean()),
-                    "after": float((truth == after)[chosen].mean()),
+                    "before": float(before[chosen].mean()),
+                    "after": float(after[chosen].mean()),
                     "flips": float(pairs.flipped[chosen].mean()),
                 }
             )
@@ -38,17 +38,16 @@ def by_length(pairs: Pairs) -> list[dict[str, Any]]:
 
 def by_class(pairs: Pairs) -> list[dict[str, Any]]:
     """Reads, right calls of both models and changed calls of each true class."""
-    truth, before, after = pairs.codes()
     rows = []
     for number, label in enumerate(pairs.labels):
-        chosen = truth == number
+        chosen, before, after = pairs.having(number)
         if chosen.any():
             rows.append(
                 {
                     "class": label,
                     "reads": int(chosen.sum()),
-                    "right before": int((truth == before)[chosen].sum()),
-                    "right after": int((truth == after)[chosen].sum()),
+                    "right before": int(before[chosen].sum()),
+                    "right after": int(after[chosen].sum()),
                     "changed": int(pairs.flipped[chosen].sum()),
                 }
             )

@@ -19,6 +19,7 @@ from edgeseq.normalise import reverse_complement
 from edgeseq.read import Read
 from edgeseq.scorer import Scorer
 from edgeseq.tokenizers import load_tokenizer
+from quantize.gauge import Digest
 from quantize.judge import scorer_of
 from quantize.sample import Sample, SampleError
 
@@ -29,13 +30,18 @@ BINS = 2048
 PERCENTILE = 99.99
 LEVELS = 128
 """Steps of one sign of 8 bits: what the entropy method compares histograms at."""
+RUN = 65_536
+"""Positions that are computed together: all intermediate results of them lie in memory at a time."""
 ROWS = 48
 """Rows of each length bucket."""
+POSITIONS = 160_000
+"""For models that speak of single bases: positions that all rows together compute. Three quarters of them are for full
+windows, and a bucket gets a row at least."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Batches of ids (rows × length), one for each length that occurs, in ascending order."""
+    """Batches of ids (rows × length), in ascending order of length."""
 
     batches: tuple[NDArray[Any], ...]
 
@@ -49,20 +55,25 @@ class Rows:
 
 
 def rows_of(bundle: Bundle, scorer: Scorer, sample: Sample, *, rows: int = ROWS, seed: int = 1) -> Rows:
-    """About ``rows`` rows for each length bucket of the bundle, half of them from the other strand.
+    """About ``rows`` rows for each length bucket of the bundle, half of them from the other strand; fewer where each
+    position counts.
 
     Raises SampleError where the reads give no row at all.
     """
     buckets = bundle.manifest.input.buckets
+    reach = bundle.manifest.graph.reach
     pad = load_tokenizer(bundle.tokenizer).pad_id if buckets else 0
     rng = np.random.default_rng((seed, 11))
     filled: dict[int, list[NDArray[Any]]] = {}
+    room = dict.fromkeys(buckets, rows)
+    if bundle.manifest.task.kind == "token-classification":
+        room = {bucket: min(rows, _fitting(bucket, buckets, reach)) for bucket in buckets}
     wanted = set(buckets)
     for read in _both_strands(sample, bundle.manifest.input.alphabet, rng):
         for ids in scorer.encode(_cut(read, buckets, wanted, rng)):
             length = next((bucket for bucket in buckets if len(ids) <= bucket), len(ids))
             lot = filled.setdefault(length, [])
-            if len(lot) >= rows:
+            if len(lot) >= room.get(length, rows):
                 wanted.discard(length)
                 continue
             lot.append(np.pad(ids.astype(np.int64), (0, length - len(ids)), constant_values=pad))
@@ -72,17 +83,23 @@ def rows_of(bundle: Bundle, scorer: Scorer, sample: Sample, *, rows: int = ROWS,
             break
     if not filled:
         raise SampleError(f"{sample.path}: the reads give the model nothing to calibrate on")
-    if buckets:
-        return Rows(tuple(np.stack(filled[length]) for length in sorted(filled)))
-    return Rows(tuple(one[None] for length in sorted(filled) for one in filled[length]))
+    batches: list[NDArray[Any]] = []
+    for length in sorted(filled):
+        together = max(1, RUN // (length + reach)) if buckets else 1
+        found = np.stack(filled[length])
+        batches += [found[start : start + together] for start in range(0, len(found), together)]
+    return Rows(tuple(batches))
 
 
-def run(scorer: Scorer, rows: Rows, output: str) -> NDArray[np.float32]:
-    """One output of the graph for all rows, flattened to (rows, values) with shorter rows padded by NaN."""
-    found = [scorer.run_ids(batch)[output] for batch in rows.batches]
-    flat = [np.asarray(each, np.float32).reshape(len(each), -1) for each in found]
-    width = max(each.shape[1] for each in flat)
-    return np.concatenate([np.pad(each, ((0, 0), (0, width - each.shape[1])), constant_values=np.nan) for each in flat])
+def _fitting(bucket: int, buckets: Sequence[int], reach: int) -> int:
+    """Rows of a bucket that its part of `POSITIONS` has room for, one at least."""
+    share = POSITIONS * 3 // 4 if bucket == buckets[-1] else POSITIONS // 4 // max(1, len(buckets) - 1)
+    return max(1, share // (bucket + reach))
+
+
+def run(scorer: Scorer, rows: Rows, output: str, digest: Digest) -> list[NDArray[np.float32]]:
+    """What matters of one output of the graph, for each batch of rows."""
+    return [digest(scorer.run_ids(batch)[output], batch) for batch in rows.batches]
 
 
 def measure_ranges(

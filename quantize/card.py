@@ -29,15 +29,18 @@ def section(evidence: Mapping[str, Any]) -> str:
             f"saw none of them, nor near-duplicates. Bounds are one-sided at {evidence['settings']['confidence']:.4g}."
         ),
         "",
-        "| figure | before | after | worse by | at most | budget |",
-        "|---|---|---|---|---|---|",
+        "| figure | before | after | worse by | at most | budget | n |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {each['metric']} | {each['reference']:.4f} | {each['candidate']:.4f} | {each['drop']:.4f} | "
-        f"{each['upper']:.4f} | {each['limit']:g} |"
+        f"{each['upper']:.4f} | {each['limit']:g} | {each['reads']:,} {each['unit']} |"
         for each in evidence["verdicts"]
     ]
-    lines += ["", *lengths(evidence["lengths"])]
+    if "topk" in evidence:
+        lines += ["", top(evidence["topk"])]
+    if evidence["lengths"]:
+        lines += ["", *lengths(evidence["lengths"])]
     if evidence["strands"]:
         before, after = evidence["strands"]["before"], evidence["strands"]["after"]
         lines += [
@@ -48,6 +51,15 @@ def section(evidence: Mapping[str, Any]) -> str:
             ),
         ]
     return "\n".join(lines) + "\n"
+
+
+def top(definition: Mapping[str, str]) -> str:
+    """What the figures called ``topk`` are shares of."""
+    background = f"; {definition['background']} is background" if definition["background"] else ""
+    return (
+        f"topk is the share of the k positions with the float model's highest scores that are not among the k highest "
+        f"here, k being the number of {definition['k']}{background}."
+    )
 
 
 def lengths(rows: list[Mapping[str, Any]]) -> list[str]:

@@ -10,17 +10,39 @@ import click
 
 from devices.profiles import Profile, device_names, load_profile
 from edgeseq.errors import UsageError
+from edgeseq.manifest import Task
+from quantize.budget import METRICS, TRUTHFUL, Budget
 from quantize.calibrate import METHODS, Method
+from quantize.sample import Sample, has_labels, labelled, unlabelled
+from quantize.sites import read_sites
 
 
 @click.command("compress")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--device", required=True, help=f"A device ({', '.join(device_names())}), or a profile ending in .toml.")
 @click.option("--calibrate", "calibration", required=True, type=click.Path(path_type=Path), help="Reads; no labels.")
-@click.option("--evaluate", "evaluation", required=True, type=click.Path(path_type=Path), help="Labelled reads.")
-@click.option("--truth", type=click.Path(path_type=Path), help="Truth table of the reads. [default: their truth.tsv]")
+@click.option(
+    "--evaluate",
+    "evaluation",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Reads; labelled, if classes count.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="Truth table of the reads [default: their truth.tsv]; for models of single bases a BED file of true sites.",
+)
 @click.option("--rename", multiple=True, metavar="TRUTH=LABEL", help="What a truth is called in the model. Repeatable.")
-@click.option("--budget", "budgets", multiple=True, metavar="METRIC=LIMIT", help="mcc, flips, auroc or spearman.")
+@click.option("--budget", "budgets", multiple=True, metavar="METRIC=LIMIT", help=f"Of {', '.join(METRICS)}.")
+@click.option(
+    "--threshold",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, 1, True, True),
+    help="Of single bases: the float model's score that makes a site, where no truth is given.",
+)
+@click.option("--background", default="", metavar="LABEL", help="Of single bases: the label that means no site.")
 @click.option("--confidence", default=0.95, show_default=True, type=click.FloatRange(0.5, 1, True, True))
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option(
@@ -46,6 +68,8 @@ def compress_command(
     truth: Path | None,
     rename: Sequence[str],
     budgets: Sequence[str],
+    threshold: float,
+    background: str,
     confidence: float,
     seed: int,
     method: Method,
@@ -67,8 +91,8 @@ def compress_command(
     from quantize.budget import parse_budgets
     from quantize.compress import Wish, compress
     from quantize.pareto import pareto_path, write_csv
-    from quantize.sample import labelled, unlabelled
     from quantize.sensitivity import as_table
+    from quantize.trial import Evaluation
 
     source = read_bundle(bundle)
     if output.exists() and output.samefile(bundle):
@@ -77,7 +101,7 @@ def compress_command(
     profile = load_profile(device)
     wish = Wish(
         profile=profile,
-        budgets=parse_budgets(budgets, task.kind),
+        budgets=parse_budgets(budgets, task.kind, task.activation),
         confidence=confidence,
         seed=seed,
         method=method,
@@ -89,10 +113,15 @@ def compress_command(
         count=count,
     )
     _warn(profile, full_range)
-    held = labelled(evaluation, task, truth=truth, renamed=_renamed(rename), shortest=task.abstention.minimum_length)
-    say(f"{evaluation}: {len(held):,} labelled reads of {held.files} files ({held.left_out:,} left out)")
+    if background and background not in task.labels:
+        raise UsageError(f"--background {background}: the model's labels are {', '.join(task.labels) or 'none'}")
+    by_base = task.kind == "token-classification"
+    held = _evaluation(evaluation, task, wish.budgets, None if by_base else truth, _renamed(rename))
+    known = "labelled reads" if held.has_truth else "reads"
+    say(f"{evaluation}: {len(held):,} {known} of {held.files} files ({held.left_out:,} left out)")
     seen = unlabelled(calibration, most=calibration_reads, seed=seed)
-    result = compress(source, seen, held, wish, output, say)
+    sites = read_sites(truth) if by_base and truth is not None else None
+    result = compress(source, seen, Evaluation(held, sites, background, threshold), wish, output, say)
     if result.written is None:
         click.echo(f"{result.outcome}: nothing was written to {output}")
         for look in result.looks:
@@ -130,6 +159,18 @@ def say(text: str) -> None:
 def _warn(profile: Profile, full_range: bool) -> None:
     if full_range and profile.cpu.saturates:
         say(f"{profile.title} clips sums of full-range weights; --full-range will cost accuracy there")
+
+
+def _evaluation(
+    path: Path, task: Task, budgets: Sequence[Budget], truth: Path | None, renamed: dict[str, str]
+) -> Sample:
+    """The evaluation's reads, with labels where there are any or a budget cannot do without."""
+    shortest = task.abstention.minimum_length
+    classes = task.kind == "sequence-classification"
+    needed = task.kind == "regression" or any(budget.metric in TRUTHFUL for budget in budgets)
+    if needed or (classes and has_labels(path, truth)):
+        return labelled(path, task, truth=truth, renamed=renamed, shortest=shortest)
+    return unlabelled(path, shortest=shortest)
 
 
 def _renamed(pairs: Sequence[str]) -> dict[str, str]:

@@ -14,15 +14,14 @@ from onnx import numpy_helper
 from devices.profiles import Profile
 from edgeseq.bundle import Bundle
 from edgeseq.errors import UsageError
-from quantize.breakdown import between_strands, by_class, by_length
 from quantize.budget import Budget
 from quantize.calibrate import Method, Rows, measure_ranges, rows_of
 from quantize.cost import Cost, count_instructions, measure_costs, slower_from
 from quantize.disjoint import demand_disjoint, overlap
+from quantize.gauge import gauge_for
 from quantize.graph import Operator, loop_bytes, operators, unprotected
-from quantize.judge import calls, pair, scorer_of
+from quantize.judge import scorer_of
 from quantize.pack import tools, write_compressed
-from quantize.pairs import Pairs
 from quantize.passes.settings import Settings
 from quantize.passes.static import ranges_wanted
 from quantize.rewriting import Rewriter
@@ -30,7 +29,8 @@ from quantize.sample import Sample
 from quantize.schemes import FLOAT, GRAPH, HALF, SCHEMES, Scheme, allowed
 from quantize.search import Point, search
 from quantize.sensitivity import Bench, Sensitivity, sensitivities
-from quantize.verdict import Outcome, Verdict, judge, together
+from quantize.trial import Evaluation, trial_for
+from quantize.verdict import Outcome, Verdict, together
 from quantize.work import Work
 
 LOOKS = 4
@@ -84,7 +84,7 @@ class Result:
 
 
 def compress(
-    bundle: Bundle, calibration: Sample, evaluation: Sample, wish: Wish, output: Path, progress: Progress
+    bundle: Bundle, calibration: Sample, asked: Evaluation, wish: Wish, output: Path, progress: Progress
 ) -> Result:
     """Searches, proves and writes ``output``; writes nothing where no mixture stays inside the budgets.
 
@@ -92,6 +92,8 @@ def compress(
     without anything to compress, EngineError where the engine fails.
     """
     alphabet = bundle.manifest.input.alphabet
+    evaluation = asked.sample
+    trial = trial_for(bundle, asked)
     if wish.drop_leaks:
         leaks = overlap(calibration, evaluation, alphabet)
         if leaks.places:
@@ -104,7 +106,8 @@ def compress(
     reference = scorer_of(bundle)
     rows = rows_of(bundle, reference, calibration, seed=wish.seed)
     progress(f"calibrating on {rows.rows} rows of {len(rows.batches)} lengths")
-    bench = Bench(bundle, _settings(bundle, found, rows, wish), rows)
+    gauge = gauge_for(bundle, asked.background, asked.threshold)
+    bench = Bench(bundle, measured_settings(bundle, found, rows, wish), rows, gauge)
 
     def schemes(operator: Operator) -> Sequence[Scheme]:
         taken = allowed(operator, wish.profile, bench.settings)
@@ -124,16 +127,19 @@ def compress(
         costs, heavier = _counted(bundle, planned, costs, wish, progress)
         planned, slower = [point for point in planned if point.name not in heavier], (*slower, *heavier)
     confidence = 1 - (1 - wish.confidence) / max(1, len(planned))
-    before = calls(reference, evaluation) if planned else None
+    before = trial.listen(reference) if planned else None
     for point in planned:
-        assert before is not None
-        pairs = pair(bundle, evaluation, before, calls(scorer_of(bundle, point.graph), evaluation))
-        verdicts = judge(pairs, wish.budgets, confidence=confidence, seed=wish.seed)
+        candidate = scorer_of(bundle, point.graph)
+        after = trial.listen(candidate)
+        verdicts = trial.verdicts(before, after, wish.budgets, confidence=confidence, seed=wish.seed)
         look = Look(point, verdicts, together(verdicts))
         looks.append(look)
         progress("\n".join(f"{point.name}: {verdict}" for verdict in verdicts))
         if look.outcome == "WITHIN":
-            evidence = _evidence(bundle, calibration, evaluation, wish, bench, pairs, look, points, ranked, confidence)
+            details = trial.breakdown(before, after, reference, candidate, wish.seed)
+            evidence = _evidence(
+                bundle, calibration, evaluation, wish, bench, details, look, points, ranked, confidence
+            )
             write_compressed(output, bundle, point.graph, point.choice, wish.profile.name, evidence)
             return Result("WITHIN", point, tuple(looks), ranked, points, costs, slower, evidence)
     outcome: Outcome = "UNDECIDABLE" if any(look.outcome == "UNDECIDABLE" for look in looks) else "OVER"
@@ -181,7 +187,8 @@ def chosen_operators(bundle: Bundle, wish: Wish, progress: Progress) -> tuple[Op
     return found
 
 
-def _settings(bundle: Bundle, found: Sequence[Operator], rows: Rows, wish: Wish) -> Settings:
+def measured_settings(bundle: Bundle, found: Sequence[Operator], rows: Rows, wish: Wish) -> Settings:
+    """The wish as settings of passes, with the ranges of all activations that 8-bit arithmetic could round."""
     rewriter = Rewriter(onnx.load_from_string(bundle.graph))
     tensors: list[str] = []
     for operator in found:
@@ -246,15 +253,13 @@ def _evidence(
     evaluation: Sample,
     wish: Wish,
     bench: Bench,
-    pairs: Pairs,
+    details: Mapping[str, Any],
     look: Look,
     points: Sequence[Point],
     ranked: Sequence[Sensitivity],
     confidence: float,
 ) -> dict[str, Any]:
     """The report. No clock is read for it: the same inputs and seed give the same report."""
-    candidate = scorer_of(bundle, look.point.graph)
-    alphabet = bundle.manifest.input.alphabet
     return {
         "device": wish.profile.name,
         "source": {
@@ -298,11 +303,7 @@ def _evidence(
             **{verdict.metric: {"drop": verdict.drop, "at most": verdict.upper} for verdict in look.verdicts},
         },
         "verdicts": [verdict.as_json() for verdict in look.verdicts],
-        "lengths": by_length(pairs) if pairs.labels else [],
-        "classes": by_class(pairs) if pairs.labels else [],
-        "strands": between_strands(scorer_of(bundle), candidate, evaluation, alphabet, wish.seed)
-        if pairs.labels
-        else {},
+        **details,
         "points": [
             {
                 "mixture": point.name,

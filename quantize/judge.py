@@ -7,11 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from edgeseq.bundle import Bundle
+from edgeseq.decide import threshold
+from edgeseq.manifest import Task
 from edgeseq.normalise import reverse_complement
+from edgeseq.prediction import UNCLASSIFIED
+from edgeseq.predictions import Predictions
 from edgeseq.read import Read
 from edgeseq.scorer import Scorer
 from edgeseq.session import Session
-from quantize.pairs import Calls, Pairs
+from quantize.pairs import AND, NONE, Calls, Pairs
 from quantize.sample import Sample
 
 
@@ -26,8 +30,9 @@ def calls(scorer: Scorer, sample: Sample) -> Calls:
     """What a model says of each read of a sample, in order."""
     labels: list[str] = []
     values = []
+    several = takes_several(scorer.manifest.task)
     for lot in scorer.score_batches(iter(sample.reads)):
-        labels += lot.decisions.labels
+        labels += _all_labels(lot, scorer.manifest.task) if several else lot.decisions.labels
         found = np.asarray(lot.scores.probabilities, np.float32).copy()
         found[lot.scores.counts == 0] = np.nan
         values.append(found)
@@ -36,17 +41,33 @@ def calls(scorer: Scorer, sample: Sample) -> Calls:
     return Calls(np.array(labels, np.str_), np.concatenate(padded))
 
 
+def takes_several(task: Task) -> bool:
+    """Whether several labels may hold for one read."""
+    return task.kind == "sequence-classification" and task.activation == "sigmoid"
+
+
+def _all_labels(lot: Predictions, task: Task) -> list[str]:
+    """Every label that reaches its threshold (0.5 where it has none), for each read that may be called."""
+    limits = [threshold(label, task) or 0.5 for label in task.labels]
+    found = []
+    for reason, row in zip(lot.decisions.reasons, lot.scores.probabilities.tolist(), strict=True):
+        held = [label for label, value, limit in zip(task.labels, row, limits, strict=True) if value >= limit]
+        found.append(UNCLASSIFIED if reason in ("empty", "short", "n") else AND.join(held) or NONE)
+    return found
+
+
 def pair(bundle: Bundle, sample: Sample, reference: Calls, candidate: Calls) -> Pairs:
-    """Both models' calls of a labelled sample, side by side."""
+    """Both models' calls of a sample, side by side. Where the sample has no truth, the float model's calls are it."""
     task = bundle.manifest.task
     return Pairs(
         labels=task.labels,
         background=task.background,
-        truth=sample.truth,
+        truth=sample.truth if sample.has_truth else reference.label,
         source=sample.source,
         length=np.array([len(read) for read in sample.reads], np.int64),
         reference=reference,
         candidate=candidate,
+        multiple=takes_several(task),
     )
 
 

@@ -9,11 +9,17 @@ from numpy.typing import NDArray
 
 from edgeseq.prediction import UNCLASSIFIED
 
+NONE = "none"
+"""The call of a read for which no label holds, where several may."""
+AND = ";"
+"""Between the labels of such a read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What one model said of each read: ``label`` (or ``unclassified``), and ``values``, float32 (reads, labels):
-    probabilities, or the numbers of a regression. Reads without a window have NaN."""
+    """What one model said of each read: ``label`` (or ``unclassified``; where several may hold, all of them with `AND`
+    between them, or `NONE`), and ``values``, float32 (reads, values): probabilities, or the numbers of a regression or
+    embedding. Reads without a window have NaN."""
 
     label: NDArray[np.str_]
     values: NDArray[np.float32]
@@ -21,7 +27,10 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """``truth``, calls of the float and of the compressed model, and the file of each read, all (reads,)."""
+    """``truth``, calls of the float and of the compressed model, and the file of each read, all (reads,).
+
+    ``multiple``: several labels may hold for a read, and truth and calls name all of them.
+    """
 
     labels: tuple[str, ...]
     background: str
@@ -30,6 +39,7 @@ class Pairs:
     length: NDArray[np.int64]
     reference: Calls
     candidate: Calls
+    multiple: bool = False
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -39,6 +49,23 @@ class Pairs:
         """Reads whose call changed."""
         changed: NDArray[np.bool_] = self.reference.label != self.candidate.label
         return changed
+
+    def right(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Reads that each model calls as the truth has them."""
+        if self.multiple:
+            return self.truth == self.reference.label, self.truth == self.candidate.label
+        truth, before, after = self.codes()
+        return truth == before, truth == after
+
+    def having(self, place: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Reads that have a label by the truth, and by each model's call."""
+        if self.multiple:
+            truth, before, after = (
+                has_label(each, self.labels[place]) for each in (self.truth, self.reference.label, self.candidate.label)
+            )
+            return truth, before, after
+        codes = self.codes()
+        return codes[0] == place, codes[1] == place, codes[2] == place
 
     def codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Truth and both calls as numbers: a label's place, and behind the last for ``unclassified``.
@@ -55,6 +82,11 @@ class Pairs:
             silent = truth == place[self.background]
             calls = [np.where(silent & (each == place[UNCLASSIFIED]), truth, each) for each in calls]
         return truth, calls[0], calls[1]
+
+
+def has_label(names: NDArray[np.str_], label: str) -> NDArray[np.bool_]:
+    """Which of several names, joined by `AND`, are or hold a label."""
+    return np.array([label in name.split(AND) for name in names.tolist()], np.bool_)
 
 
 def correlation(confusion: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,12 +116,13 @@ def mean_auroc(pairs: Pairs, calls: Calls, chosen: NDArray[np.int64]) -> float:
     question."""
     truth = pairs.truth[chosen]
     values = np.nan_to_num(calls.values[chosen], nan=0.0)
-    places = range(1, 2) if len(pairs.labels) == 2 else range(len(pairs.labels))
-    areas = [
-        ranking(truth == pairs.labels[place], values[:, place])
-        for place in places
-        if 0 < np.count_nonzero(truth == pairs.labels[place]) < len(truth)
-    ]
+    one_question = len(pairs.labels) == 2 and not pairs.multiple
+    areas = []
+    for place in range(1, 2) if one_question else range(len(pairs.labels)):
+        label = pairs.labels[place]
+        true = has_label(truth, label) if pairs.multiple else truth == label
+        if 0 < np.count_nonzero(true) < len(truth):
+            areas.append(ranking(true, values[:, place]))
     return float(np.mean(areas)) if areas else 0.5
 
 

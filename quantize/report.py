@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeseq.bundle import Bundle
 from edgeseq.errors import BundleError, SinkError
+from quantize.card import top
 from quantize.pack import REPORT_KEY
 from quantize.pareto import pareto_path, plot
 
@@ -57,7 +58,7 @@ def page(bundle: Bundle, evidence: dict[str, Any]) -> str:
         ),
         "<h2>Verdicts</h2>",
         _table(
-            ("figure", "outcome", "before", "after", "worse by", "at least", "at most", "budget"),
+            ("figure", "outcome", "before", "after", "worse by", "at least", "at most", "budget", "n", "of"),
             (
                 (
                     v["metric"],
@@ -68,10 +69,13 @@ def page(bundle: Bundle, evidence: dict[str, Any]) -> str:
                     v["lower"],
                     v["upper"],
                     v["limit"],
+                    v["reads"],
+                    v["unit"],
                 )
                 for v in evidence["verdicts"]
             ),
         ),
+        *([f"<p>{_text(top(evidence['topk']))}</p>"] if "topk" in evidence else []),
         "<h2>Mixtures of formats</h2>",
         plot(evidence["points"], chosen),
         _table(

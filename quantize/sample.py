@@ -1,8 +1,8 @@
 """Labelled and unlabelled reads, as measurements need them: reads, true labels, the file each came from, one digest.
 
 Reads come from a file or folder that `edgeseq.open_reads` takes, with a truth table beside them (``file``, ``read_id``,
-``truth``, tab-separated), or from a table of sequences (``sequence`` or ``seq``, and ``label``; tabs or commas, gzip or
-not).
+``truth``, tab-separated), or from a table of sequences (``sequence`` or ``seq``, ``label`` where it is known, and
+``alternative`` for variants; tabs or commas, gzip or not).
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from edgeseq.errors import EdgeseqError, UsageError
 from edgeseq.manifest import Task
 from edgeseq.normalise import normalise
 from edgeseq.read import Read
+from quantize.pairs import AND, NONE
 
 TRUTH = "truth.tsv"
 UNKNOWN_TRUTH = ("", "unverified", "unknown")
 """What a truth table says of reads that take no part."""
 _SEQUENCES = ("sequence", "seq")
+VARIANTS = "alternative"
+"""The column with the sequence as a variant makes it."""
 
 
 class SampleError(EdgeseqError):
@@ -49,9 +52,16 @@ class Sample:
     source: NDArray[np.str_]
     sha256: str
     left_out: int = 0
+    variants: tuple[Read, ...] = ()
+    """Parallel to ``reads``, where the table has a column `VARIANTS`: what a language model compares each read with."""
 
     def __len__(self) -> int:
         return len(self.reads)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether any truth is known."""
+        return bool((self.truth != "").any())
 
     @property
     def bases(self) -> int:
@@ -65,21 +75,37 @@ class Sample:
         """The chosen reads."""
         places = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
         reads = tuple(self.reads[place] for place in places.tolist())
-        return _sample(self.path, reads, self.truth[places].tolist(), self.left_out)
+        variants = tuple(self.variants[place] for place in places.tolist()) if self.variants else ()
+        return _sample(self.path, reads, self.truth[places].tolist(), self.left_out, variants)
 
 
-def unlabelled(path: Path, *, most: int | None = None, seed: int = 1) -> Sample:
-    """The reads of a file, folder or table; of more than ``most``, so many drawn at random, in their order."""
+def unlabelled(path: Path, *, most: int | None = None, seed: int = 1, shortest: int = 0) -> Sample:
+    """The reads of a file, folder or table that have ``shortest`` bases or more; of more than ``most``, so many drawn
+    at random, in their order."""
+    variants: list[Read] = []
     if _is_table(path):
-        reads, _ = _table(path)
+        reads, _, variants = _table(path)
     else:
         reads = list(open_reads(path))
-    if not reads:
-        raise SampleError(f"{path}: there are no reads")
-    if most is not None and len(reads) > most:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(reads), most, replace=False))
-        reads = [reads[place] for place in chosen.tolist()]
-    return _sample(str(path), reads, [""] * len(reads), 0)
+    kept = [place for place, read in enumerate(reads) if len(read) >= shortest]
+    left_out = len(reads) - len(kept)
+    if not kept:
+        raise SampleError(f"{path}: there are no reads" + (f" of {shortest} bases or more" if left_out else ""))
+    if most is not None and len(kept) > most:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(kept), most, replace=False))
+        kept = [kept[place] for place in chosen.tolist()]
+    others = [variants[place] for place in kept] if variants else []
+    return _sample(str(path), [reads[place] for place in kept], [""] * len(kept), left_out, others)
+
+
+def has_labels(path: Path, truth: Path | None = None) -> bool:
+    """Whether labels come with the reads: a column of the table, or a truth table in the usual place."""
+    if truth is not None:
+        return True
+    header = _header(path) if _is_table(path) else None
+    if header is not None:
+        return "label" in header[0]
+    return any((folder / TRUTH).is_file() for folder in _truth_folders(path))
 
 
 def labelled(
@@ -93,7 +119,7 @@ def labelled(
     """
     left_out = 0
     if _is_table(path):
-        reads, found = _table(path)
+        reads, found, _ = _table(path)
         if found is None:
             raise SampleError(f"{path}: the table has no column called label")
     else:
@@ -114,12 +140,16 @@ def labelled(
     return _sample(str(path), [reads[place] for place in kept], [found[place] for place in kept], left_out)
 
 
-def _sample(path: str, reads: Sequence[Read], truth: Sequence[str], left_out: int) -> Sample:
+def _sample(
+    path: str, reads: Sequence[Read], truth: Sequence[str], left_out: int, variants: Sequence[Read] = ()
+) -> Sample:
     digest = hashlib.sha256()
     for read, label in zip(reads, truth, strict=True):
         digest.update(b"\x1f".join((read.id.encode(), read.sequence, label.encode())) + b"\n")
+    for read in variants:
+        digest.update(read.sequence + b"\n")
     sources = np.array([read.source for read in reads], np.str_)
-    return Sample(path, tuple(reads), np.array(truth, np.str_), sources, digest.hexdigest(), left_out)
+    return Sample(path, tuple(reads), np.array(truth, np.str_), sources, digest.hexdigest(), left_out, tuple(variants))
 
 
 def _is_table(path: Path) -> bool:
@@ -146,13 +176,15 @@ def _header(path: Path) -> tuple[list[str], str] | None:
     return (names, separator) if any(name in names for name in _SEQUENCES) else None
 
 
-def _table(path: Path) -> tuple[list[Read], list[str] | None]:
+def _table(path: Path) -> tuple[list[Read], list[str] | None, list[Read]]:
+    """Reads, labels where there is such a column, and variants where there is."""
     header = _header(path)
     assert header is not None
     names, separator = header
     column = next(names.index(name) for name in _SEQUENCES if name in names)
     label = names.index("label") if "label" in names else None
-    reads, labels = [], []
+    other = names.index(VARIANTS) if VARIANTS in names else None
+    reads, labels, variants = [], [], []
     with _open(path) as text:
         rows = csv.reader(text, delimiter=separator)
         next(rows)
@@ -161,10 +193,15 @@ def _table(path: Path) -> tuple[list[Read], list[str] | None]:
                 continue
             if len(row) != len(names):
                 raise SampleError(f"{path}: row {number + 2} has {len(row)} columns; the first row has {len(names)}")
-            sequence = _joined(row[column].strip())
-            reads.append(Read(f"row_{number + 2}", sequence.encode("ascii", "replace"), source=str(path)))
+            reads.append(_row_read(path, number, row[column]))
             labels.append("" if label is None else row[label].strip())
-    return reads, None if label is None else labels
+            if other is not None:
+                variants.append(_row_read(path, number, row[other]))
+    return reads, None if label is None else labels, variants
+
+
+def _row_read(path: Path, number: int, text: str) -> Read:
+    return Read(f"row_{number + 2}", _joined(text.strip()).encode("ascii", "replace"), source=str(path))
 
 
 def _joined(sequence: str) -> str:
@@ -177,10 +214,13 @@ def _joined(sequence: str) -> str:
     return words[0] + "".join(word[-1] for word in words[1:])
 
 
+def _truth_folders(path: Path) -> list[Path]:
+    folder = path if path.is_dir() else path.parent
+    return [folder, *list(folder.resolve().parents)[:2]]
+
+
 def _find_truth(path: Path) -> Path:
-    folders = [path if path.is_dir() else path.parent]
-    folders += list(folders[0].resolve().parents)[:2]
-    for folder in folders:
+    for folder in _truth_folders(path):
         if (folder / TRUTH).is_file():
             return folder / TRUTH
     raise UsageError(f"{path}: there is no {TRUTH} in this folder or above it; name a truth table with --truth")
@@ -229,6 +269,8 @@ def _as_labels(path: Path, found: list[str], task: Task, renamed: Mapping[str, s
             if not _is_number(label):
                 raise SampleError(f"{path}: the truth {label!r} is not a number, which a regression model is judged by")
         return found
+    if task.activation == "sigmoid":
+        return [_as_set(path, label, task.labels, renamed) for label in found]
     labels = set(task.labels)
     found = [renamed.get(label, label) for label in found]
     if all(label.isdecimal() and int(label) < len(task.labels) for label in found if label not in labels):
@@ -241,6 +283,24 @@ def _as_labels(path: Path, found: list[str], task: Task, renamed: Mapping[str, s
             "map them with --rename TRUTH=LABEL"
         )
     return found
+
+
+def _as_set(path: Path, text: str, labels: Sequence[str], renamed: Mapping[str, str]) -> str:
+    """All labels of a read, in the model's order. Of a model of one label, 1 and 0 say whether it holds."""
+    if len(labels) == 1 and text in ("0", "1"):
+        return labels[0] if text == "1" else NONE
+    held = set()
+    for part in text.split(AND):
+        label = renamed.get(part.strip(), part.strip())
+        if label not in labels and label.isdecimal() and int(label) < len(labels):
+            label = labels[int(label)]
+        if label not in (*labels, NONE):
+            raise SampleError(
+                f"{path}: the model has no label {label!r}; its labels are {', '.join(labels)}, several joined by "
+                f"{AND!r}, or {NONE!r} where none holds; map them with --rename TRUTH=LABEL"
+            )
+        held.add(label)
+    return AND.join(label for label in labels if label in held) or NONE
 
 
 def _is_number(text: str) -> bool:

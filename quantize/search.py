@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from quantize.gauge import Damage
 from quantize.graph import Operator
 from quantize.schemes import FLOAT, SCHEMES, Choice, Scheme
-from quantize.sensitivity import Bench, Damage, Sensitivity
+from quantize.sensitivity import Bench, Sensitivity
 from quantize.work import Work
 
 POINTS = 40

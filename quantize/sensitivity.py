@@ -6,28 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from edgeseq.bundle import Bundle
 from quantize.calibrate import Rows, run
+from quantize.gauge import Damage, Gauge, gauge_for
 from quantize.graph import Operator
 from quantize.judge import scorer_of
 from quantize.passes.settings import Settings
 from quantize.schemes import Choice, Scheme, rewrite
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """How far a graph's outputs are from the float graph's over the calibration rows.
-
-    ``error`` is the root mean square of the difference relative to the spread of the float outputs, ``flips`` the share
-    of rows whose largest value is another one (0 for a single output).
-    """
-
-    error: float
-    flips: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +36,16 @@ class Sensitivity:
 class Bench:
     """Runs rewritten graphs over the calibration rows and compares them with the float graph."""
 
-    def __init__(self, bundle: Bundle, settings: Settings, rows: Rows) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings, rows: Rows, gauge: Gauge | None = None) -> None:
         self.bundle = bundle
         self.settings = settings
         self.rows = rows
         self.model = onnx.load_from_string(bundle.graph)
         outputs = [tensor.name for tensor in bundle.manifest.graph.outputs]
-        self.output = "logits" if "logits" in outputs else outputs[0]
-        self._reference = run(scorer_of(bundle), rows, self.output)
+        wanted = ("last_hidden_state", "logits") if bundle.manifest.task.kind == "embedding" else ("logits",)
+        self.output = next((name for name in wanted if name in outputs), outputs[0])
+        self.gauge = gauge or gauge_for(bundle)
+        self._reference = run(scorer_of(bundle), rows, self.output, self.gauge.digest)
 
     def graph(self, choice: Choice) -> bytes:
         """The graph with each operator in its scheme; the same bytes for the same choice."""
@@ -64,22 +53,8 @@ class Bench:
 
     def damage(self, graph: bytes) -> Damage:
         """Raises EngineError where the engine refuses the graph."""
-        return compare(self._reference, run(scorer_of(self.bundle, graph), self.rows, self.output))
-
-
-def compare(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Damage:
-    """The damage between two outputs (rows, values) of the same shape; NaN in both is padding."""
-    held = ~np.isnan(reference)
-    difference = np.where(held, found.astype(np.float64) - reference, 0.0)
-    if not np.isfinite(difference).all():
-        return Damage(float("inf"), 1.0)
-    spread = float(np.nanstd(reference)) or 1.0
-    error = float(np.sqrt((difference**2).sum() / held.sum())) / spread
-    if reference.shape[1] < 2:
-        return Damage(error, 0.0)
-    a = np.where(held, reference, -np.inf).argmax(1)
-    b = np.where(held, found, -np.inf).argmax(1)
-    return Damage(error, float((a != b).mean()))
+        found = run(scorer_of(self.bundle, graph), self.rows, self.output, self.gauge.digest)
+        return self.gauge.compare(self._reference, found)
 
 
 def sensitivities(

@@ -20,10 +20,10 @@ from scipy.stats import beta
 
 from quantize.budget import Budget
 from quantize.pairs import Pairs, correlation, mean_auroc, rank_correlation
+from quantize.resample import REPEATS, drawn_sums
 
 Outcome = Literal["WITHIN", "OVER", "UNDECIDABLE"]
 
-REPEATS = 2000
 SCORE_REPEATS = 400
 CLASS_READS = 20
 """Classes with fewer reads than this are not judged on their own."""
@@ -50,6 +50,8 @@ class Verdict:
     files: int
     confidence: float
     needed: int | None = None
+    unit: str = "reads"
+    """What ``reads`` and ``needed`` count."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,11 +60,27 @@ class Verdict:
         text = (
             f"{self.outcome}: {self.metric} {self.reference:.4f} → {self.candidate:.4f}, drop {self.drop:.4f} "
             f"({self.lower:.4f} to {self.upper:.4f} at {self.confidence:.4g} one-sided), budget {self.limit:g}, "
-            f"{self.reads} reads of {self.files} files"
+            f"{self.reads} {self.unit} of {self.files} files"
         )
-        if self.outcome == "UNDECIDABLE":
-            text += f"; about {self.needed} reads would decide" if self.needed else "; no number of reads would decide"
+        if self.outcome == "UNDECIDABLE" and self.needed:
+            text += f"; about {self.needed} {self.unit} would decide"
+        elif self.outcome == "UNDECIDABLE":
+            text += f"; no number of {self.unit} would decide" if self.reads else f"; there are no {self.unit}"
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a figure was measured on: so many reads (or what ``unit`` says) of so many files."""
+
+    count: int
+    files: int
+    unit: str = "reads"
+
+    @classmethod
+    def of(cls, pairs: Pairs) -> Size:
+        """The size of a sample of reads."""
+        return cls(len(pairs), len(np.unique(pairs.source)))
 
 
 def judge(pairs: Pairs, budgets: Sequence[Budget], *, confidence: float = 0.95, seed: int = 1) -> tuple[Verdict, ...]:
@@ -105,28 +123,42 @@ def _mcc(pairs: Pairs, budget: Budget, confidence: float, rng: np.random.Generat
     upper = max(float(np.quantile(each, confidence)) for each in padded)
     spread = max(max(float(np.quantile(each, confidence)) for each in plain) - drop, 0.0)
     lower = min(float(np.quantile(each, 1 - confidence)) for each in plain)
-    return _decide(
-        "mcc", budget.limit, pairs, confidence, float(before[0]), float(after[0]), drop, lower, upper, spread
+    return decide(
+        "mcc", budget.limit, Size.of(pairs), confidence, float(before[0]), float(after[0]), drop, lower, upper, spread
     )
 
 
 def _flips(pairs: Pairs, budget: Budget, confidence: float, rng: np.random.Generator) -> Verdict:
-    hits, total = int(pairs.flipped.sum()), len(pairs)
-    share = hits / total
-    upper = float(beta.ppf(confidence, hits + 1, total - hits)) if hits < total else 1.0
-    lower = float(beta.ppf(1 - confidence, hits, total - hits + 1)) if hits else 0.0
-    files, place = np.unique(pairs.source, return_inverse=True)
+    return share_verdict("flips", budget.limit, pairs.flipped, (pairs.source,), Size.of(pairs), confidence, rng)
+
+
+def share_verdict(
+    metric: str,
+    limit: float,
+    hits: NDArray[np.bool_],
+    clusters: Sequence[NDArray[Any]],
+    size: Size,
+    confidence: float,
+    rng: np.random.Generator,
+) -> Verdict:
+    """The verdict about a share of ``hits``: exact binomial bounds (Clopper and Pearson 1934), and a bootstrap over
+    each grouping in ``clusters``, whose members are no independent witnesses; the worse bound counts."""
+    count, total = int(hits.sum()), len(hits)
+    share = count / total
+    upper = float(beta.ppf(confidence, count + 1, total - count)) if count < total else 1.0
+    lower = float(beta.ppf(1 - confidence, count, total - count + 1)) if count else 0.0
     spread = 0.0
-    if len(files) > 1:
-        sizes = np.bincount(place).astype(np.float64)
-        flips = np.bincount(place, weights=pairs.flipped.astype(np.float64))
-        weights = rng.multinomial(len(files), np.full(len(files), 1 / len(files)), REPEATS)
-        drawn = (weights @ flips + rng.poisson(1.0, REPEATS)) / (weights @ sizes + 1)
-        upper = max(upper, float(np.quantile(drawn, confidence)))
-        spread = max(float(np.quantile((weights @ flips) / (weights @ sizes), confidence)) - share, 0.0)
-        lower = min(lower, float(np.quantile((weights @ flips) / (weights @ sizes), 1 - confidence)))
+    for cluster in clusters:
+        if len(np.unique(cluster)) < 2:
+            continue
+        flips, sizes = drawn_sums(cluster, np.stack([hits, np.ones(total)], axis=1), rng).T
+        plain = flips / sizes
+        padded = (flips + rng.poisson(1.0, REPEATS)) / (sizes + 1)
+        upper = max(upper, float(np.quantile(padded, confidence)))
+        spread = max(spread, float(np.quantile(plain, confidence)) - share)
+        lower = min(lower, float(np.quantile(plain, 1 - confidence)))
     spread = max(spread, math.sqrt(share * (1 - share) / total) * 1.645)
-    return _decide("flips", budget.limit, pairs, confidence, 0.0, share, share, lower, upper, spread)
+    return decide(metric, limit, size, confidence, 0.0, share, share, lower, upper, spread)
 
 
 def _auroc(pairs: Pairs, budget: Budget, confidence: float, rng: np.random.Generator) -> Verdict:
@@ -178,13 +210,14 @@ def _scored(
         lower = min(lower, float(np.quantile(by_file, 1 - confidence)))
     spread = max(upper - (before - after), 0.0)
     upper += 3 / total
-    return _decide(metric, budget.limit, pairs, confidence, before, after, before - after, lower, upper, spread)
+    size = Size.of(pairs)
+    return decide(metric, budget.limit, size, confidence, before, after, before - after, lower, upper, spread)
 
 
-def _decide(
+def decide(
     metric: str,
     limit: float,
-    pairs: Pairs,
+    size: Size,
     confidence: float,
     reference: float,
     candidate: float,
@@ -193,10 +226,12 @@ def _decide(
     upper: float,
     spread: float,
 ) -> Verdict:
+    """The verdict that follows from bounds; ``spread`` is the part of the upper one that shrinks with the square root
+    of the size, what is left of it shrinks with the size itself."""
     outcome: Outcome = "WITHIN" if upper <= limit else "OVER" if lower > limit else "UNDECIDABLE"
     needed = None
     if outcome == "UNDECIDABLE":
-        needed = _needed(len(pairs), abs(limit - drop), spread, max(upper - drop - spread, 0.0))
+        needed = _needed(size.count, abs(limit - drop), spread, max(upper - drop - spread, 0.0))
     return Verdict(
         metric,
         limit,
@@ -206,10 +241,11 @@ def _decide(
         drop,
         lower,
         upper,
-        len(pairs),
-        len(np.unique(pairs.source)),
+        size.count,
+        size.files,
         confidence,
         needed,
+        size.unit,
     )
 
 
@@ -228,16 +264,14 @@ def _needed(reads: int, room: float, spread: float, unseen: float) -> int | None
 
 def _classes(pairs: Pairs, limit: float, confidence: float) -> list[Verdict]:
     """OVER for every class whose right calls are lost more often than ``limit``, beyond chance among all classes."""
-    truth, before, after = pairs.codes()
-    present = [
-        place
-        for place in range(len(pairs.labels))
-        if np.count_nonzero((truth == place) & (before == place)) >= CLASS_READS
-    ]
+    present = {}
+    for place in range(len(pairs.labels)):
+        truth, before, after = pairs.having(place)
+        if np.count_nonzero(truth & before) >= CLASS_READS:
+            present[place] = truth & before, after
     found = []
-    for place in present:
-        right = (truth == place) & (before == place)
-        total, lost = int(right.sum()), int((right & (after != place)).sum())
+    for place, (right, after) in present.items():
+        total, lost = int(right.sum()), int((right & ~after).sum())
         error = (1 - confidence) / len(present)
         lower = float(beta.ppf(error, lost, total - lost + 1)) if lost else 0.0
         if lower <= limit:
