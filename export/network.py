@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import onnx
@@ -43,10 +44,22 @@ class Network(nn.Module, ABC):
     inputs: tuple[GraphInput, ...] = (GraphInput(INPUT_IDS),)
     example_length: int = 24
     """Tokens of the rows that the exporter sees: enough that no length inside the network is 1."""
+    relaid: str = ""
+    """Pattern of the names of parameters that stand for published ones in another layout; empty: there are none."""
+
+    rows: Mapping[str, torch.Tensor] = MappingProxyType({})
+    """Name of a parameter whose rows stand in another order → which published row each of them is."""
+
+    def fold(self) -> None:
+        """Brings parameters into the shapes that graphs are made of, where these are other ones; once, or again."""
 
     @abstractmethod
     def forward(self, *inputs: torch.Tensor) -> Outputs:
         """Everything the network has to say, by the names of the graph's outputs."""
+
+    def published(self) -> Mapping[str, torch.Tensor]:
+        """What the parameters named by `relaid` are in the published layout, by the names they were read under."""
+        return {}
 
 
 class Exporter(Protocol):
@@ -72,6 +85,9 @@ class Request:
     """Longest row in tokens."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Choices that only one family knows, such as ``fp8`` of Evo 2."""
+    unfolded: bool = False
+    """Whether parameters stay in their published shapes, to be scored and trained. `Network.fold` brings them into
+    those that are computed with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
+from edgeseq.manifest import TaskKind
 from export.errors import TensorsError
+
+_HEAD = re.compile(
+    r"(head|cls|classifier|score|lm_head|pre_classifier|classification_head|generator_lm_head|vocab_transform)\."
+)
+"""The module's own names of what only one task needs."""
+_POOLER = re.compile(r"\bpooler\.")
+_HEADS: Mapping[TaskKind, str] = {
+    "sequence-classification": "classifier",
+    "token-classification": "classifier of tokens",
+    "regression": "regression head",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +57,19 @@ class Loaded:
     """Published name of a second copy → that of the first."""
 
 
-def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout: Layout, source: object) -> Loaded:
+def load_weights(
+    module: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    layout: Layout,
+    source: object,
+    *,
+    task: TaskKind | None = None,
+) -> Loaded:
     """Fills the module's parameters and persistent buffers, in float32 (buffers of integers stay what they are).
 
     Raises `TensorsError`, naming the tensor as it was published: for one that is missing, that nothing explains, that
-    has another shape, that disagrees with its alias, or that holds values which are not finite.
+    has another shape, that disagrees with its alias, or that holds values which are not finite; and for a checkpoint
+    without any of the tensors of the head that ``task`` needs.
     """
     tensors, explained, copies = _without_aliases(tensors, layout, source)
     targets = module.state_dict(keep_vars=True)
@@ -58,6 +78,8 @@ def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout:
         other = names.setdefault(_rename(name, layout), name)
         if other != name:
             raise TensorsError(source, f"tensors {other} and {name} are the same part of the model")
+    if task is not None and task in _HEADS:
+        _check_head(targets.keys(), names.keys(), layout, source, task)
     used: dict[str, str] = {}
     for target, name in names.items():
         if target in targets:
@@ -76,6 +98,40 @@ def load_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], layout:
         _fill(targets[target], tensors[name], name, source)
     precisions = sorted({str(tensors[name].dtype).removeprefix("torch.") for name in used.values()})
     return Loaded(len(used), explained, tuple(precisions), used, copies)
+
+
+def _check_head(
+    targets: Collection[str], given: Collection[str], layout: Layout, source: object, task: TaskKind
+) -> None:
+    """Raises `TensorsError` where the module has a head and the checkpoint has nothing for it: it was never trained.
+
+    Poolers count as no head: pretrained files often hold one that nothing trained.
+    """
+    head = [target for target in targets if _HEAD.match(target) and target not in layout.optional]
+    trained = [target for target in head if not _POOLER.search(target)]
+    if not trained or any(target in given for target in trained):
+        return
+    missing = ", ".join(sorted(_of_head(target, layout) for target in head if target not in given))
+    raise TensorsError(
+        source,
+        f"has no trained {_HEADS[task]}: {task} needs {missing}",
+        remedy="fine-tune it for the task and export what that saves, or leave --task out to export the checkpoint as "
+        "it was trained (--task embedding: without a head)",
+    )
+
+
+def _of_head(target: str, layout: Layout) -> str:
+    """The published name of a part of a head, by the renaming that would give it."""
+    for pattern, replacement in layout.published:
+        if match := re.fullmatch(pattern, target):
+            return match.expand(replacement)
+    for pattern, replacement in layout.renames:
+        start = re.sub(r"\(\?:[^()]*\)\?", "", pattern).partition("(")[0]
+        plain, own = start.replace("\\", ""), replacement.partition("\\1")[0]
+        name = plain + target.removeprefix(own)
+        if own and re.escape(plain) == start and target.startswith(own) and _rename(name, layout) == target:
+            return name
+    return target
 
 
 def _fill(target: torch.Tensor, value: torch.Tensor, name: str, source: object) -> None:

@@ -10,8 +10,11 @@ import caduceus_checkpoint
 import esm_checkpoint
 import gpn_checkpoint
 import hyena_checkpoint
+import mxdna_checkpoint
+import pytest
 import striped_checkpoint
 import test_family_bert
+import test_family_ntv3
 
 
 def _esm(folder: Path, gated: bool = False, **config: object) -> Path:
@@ -64,8 +67,49 @@ def _caduceus(folder: Path, **config: object) -> Path:
     return caduceus_checkpoint.write(folder, settings, caduceus_checkpoint.published(settings))
 
 
-def _evo(folder: Path, second: bool) -> Path:
-    settings = striped_checkpoint.EVO2 if second else striped_checkpoint.EVO1
+def _msa(folder: Path, **config: object) -> Path:
+    settings = {**gpn_checkpoint.MSA, "hidden_size": 32, "embedding_size": 32, "num_attention_heads": 4, **config}
+    return gpn_checkpoint.write(folder, settings, gpn_checkpoint.published(settings))
+
+
+def _ntv3(folder: Path, **config: object) -> Path:
+    settings = {**test_family_ntv3.CONFIG, "attention_heads": 3, "num_layers": 3, "conv_init_embed_dim": 10, **config}
+    return test_family_ntv3.write(folder, settings)
+
+
+def _mxdna(folder: Path, **config: object) -> Path:
+    settings = {**mxdna_checkpoint.CONFIG, "num_hidden_layers": 5, "conversion_layer_idx": 2, **config}
+    return mxdna_checkpoint.write(folder, settings, mxdna_checkpoint.published(settings))
+
+
+def _native(folder: Path, kind: str, head: str, **settings: object) -> Path:
+    pytest.importorskip("transformers")
+    import test_family_native
+
+    return test_family_native.write(folder, kind, head, **settings)
+
+
+_SIZES: dict[str, object] = {
+    "vocab_size": 9,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+}
+_GPT2: dict[str, object] = {"vocab_size": 9, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 40}
+_DISTIL: dict[str, object] = {
+    "vocab_size": 9,
+    "dim": 16,
+    "n_layers": 3,
+    "n_heads": 2,
+    "hidden_dim": 24,
+    "max_position_embeddings": 40,
+}
+
+
+def _evo(folder: Path, second: bool, **config: object) -> Path:
+    settings = {**(striped_checkpoint.EVO2 if second else striped_checkpoint.EVO1), **config}
     return striped_checkpoint.write(folder, settings, striped_checkpoint.published(settings))
 
 
@@ -95,5 +139,28 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "Caduceus PS unfused": lambda folder: _caduceus(folder, rcps=True, fused_add_norm=False),
     "Evo 1": lambda folder: _evo(folder, second=False),
     "Evo 2": lambda folder: _evo(folder, second=True),
+    "Evo 1 with four heads": lambda folder: _evo(folder, second=False, hidden_size=32, num_attention_heads=4),
+    "Evo 1 channel by channel": lambda folder: _evo(
+        folder, second=False, column_split=True, column_split_hyena=False, hyena_flip_x1x2=True, tie_embeddings=False
+    ),
+    "Evo 2 with four heads": lambda folder: _evo(
+        folder, second=True, hidden_size=32, num_attention_heads=4, hcl_filter_groups=32, column_split=False
+    ),
+    "GPN-MSA": _msa,
+    "GPN-MSA alone": lambda folder: _msa(folder, n_aux_features=0, rotary_value=True),
+    "NTv3": _ntv3,
+    "NTv3 repeating": lambda folder: _ntv3(folder, deconv_upsample_type="repeat+conv", use_skip_connection=False),
+    "NTv3 with a deep head": lambda folder: _ntv3(folder, embed_dim=10, num_hidden_layers_head=2),
+    "MxDNA": _mxdna,
+    "MxDNA classifier": lambda folder: _mxdna(
+        folder, architectures=["MxDNAForSequenceClassification"], id2label={"0": "a", "1": "b", "2": "c"}
+    ),
+    "native BERT": lambda folder: _native(folder, "bert", "ForMaskedLM", **_SIZES),
+    "native DistilBERT": lambda folder: _native(folder, "distilbert", "ForTokenClassification", **_DISTIL),
+    "native GPT-2": lambda folder: _native(folder, "gpt2", "ForCausalLM", **_GPT2, bos_token_id=2, eos_token_id=3),
+    "native Llama": lambda folder: _native(folder, "llama", "ForCausalLM", **_SIZES, num_key_value_heads=1),
+    "native ModernBERT": lambda folder: _native(
+        folder, "modernbert", "ForMaskedLM", **{**_SIZES, "num_hidden_layers": 5}, pad_token_id=0
+    ),
 }
 """Name → what writes it into a folder."""

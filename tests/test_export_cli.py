@@ -164,7 +164,10 @@ def test_what_is_refused_is_named_and_nothing_is_written(checkpoint: Path, tmp_p
 
 def test_what_was_asked_for_and_cannot_be(checkpoint: Path, tmp_path: Path) -> None:
     asked: dict[str, tuple[tuple[object, ...], str]] = {
-        "task": (("--task", "sequence-classification"), "tensor lm_head.bias is not expected"),
+        "task": (
+            ("--task", "sequence-classification"),
+            "has no trained classifier: sequence-classification needs classifier.dense.bias",
+        ),
         "outputs": (("--outputs", "attentions"), "attentions: the model has no such output; it has"),
         "option": (("--option", "fp8=dequantize"), "--option fp8: no option of ESM"),
         "not an option": (("--option", "fp8"), "fp8: an option is written KEY=VALUE"),

@@ -304,7 +304,7 @@ def test_a_language_model_of_a_classifier_and_the_reverse(tmp_path: Path) -> Non
     model = read(tmp_path, Request(task="masked-lm"))
     assert model.loaded.explained[r"score\.weight"] == "head of another task"
     tiny(tmp_path)
-    with pytest.raises(EdgeseqError, match=r"tensor score\.weight is missing"):
+    with pytest.raises(EdgeseqError, match=r"has no trained classifier: sequence-classification needs score\.weight"):
         read(tmp_path, Request(task="sequence-classification"))
 
 

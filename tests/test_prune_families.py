@@ -45,8 +45,19 @@ EXACT = {
     "Caduceus Ph untied": ("channels", "states", "width"),
     "Caduceus PS": ("channels", "states", "width"),
     "Caduceus PS unfused": ("channels", "states", "width"),
-    "Evo 1": ("ffn",),
-    "Evo 2": ("ffn",),
+    "Evo 1": ("ffn", "width"),
+    "Evo 1 with four heads": ("width",),
+    "Evo 1 channel by channel": ("width",),
+    "Evo 2": ("ffn", "width"),
+    "Evo 2 with four heads": ("width",),
+    "GPN-MSA": ("ffn",),
+    "NTv3": ("ffn", "heads"),
+    "MxDNA": ("ffn",),
+    "MxDNA classifier": ("ffn",),
+    "native BERT": ("ffn",),
+    "native DistilBERT": ("ffn",),
+    "native GPT-2": ("ffn",),
+    "native Llama": ("ffn",),
 }
 """Kinds whose removal changes nothing but what the removed units did."""
 NORMED = {
@@ -61,6 +72,15 @@ NORMED = {
     "HyenaDNA original": "channels",
     "GPN with features": "channels",
     "Caduceus Ph LayerNorm": "width",
+    "ESM-2": "width",
+    "NT v1": "width",
+    "DNABERT": "width",
+    "GENA-LM": "width",
+    "GPN-MSA": "width",
+    "GPN-MSA alone": "width",
+    "NTv3": "width",
+    "NTv3 repeating": "width",
+    "NTv3 with a deep head": "width",
 }
 """Kinds whose units norms are taken over."""
 
@@ -96,7 +116,8 @@ def pruned(folder: Path, checkpoint: Checkpoint, kind: Kind, removed: list[list[
 
 
 def silenced(folder: Path, checkpoint: Checkpoint, kind: Kind, removed: list[list[int]]) -> Model:
-    tensors = silence(checkpoint.tensors, removed_entries(kind.units, removed))
+    entries = removed_entries(kind.units, removed)
+    tensors = silence(checkpoint.tensors, {key: each for key, each in entries.items() if not key[0].endswith(".poles")})
     folder.mkdir()
     write_checkpoint(folder, checkpoint, checkpoint.config, tensors, {})
     return opened(folder)[1]
@@ -128,7 +149,7 @@ def test_norms_are_taken_over_the_channels_that_are_left(
     assert kind is not None
     assert not kind.exact
     assert "norms" in kind.note
-    removed = chosen(kind, {"GPN slim": 0.5, "GPN with features": 0.25}.get(name, 0.4))
+    removed = chosen(kind, {"GPN slim": 0.5, "GPN with features": 0.25, "GPN-MSA": 0.25}.get(name, 0.4))
     small = logits(pruned(tmp_path / "small", checkpoint, kind, removed))
     quiet = silenced(tmp_path / "quiet", checkpoint, kind, removed)
     assert (logits(quiet) - small).abs().max() > 1e-3  # zeros alone are not the same
@@ -162,6 +183,11 @@ def test_norms_are_taken_over_the_channels_that_are_left(
         ("Caduceus PS unfused", "layers", [2]),
         ("Evo 1", "blocks", [1]),
         ("Evo 2", "blocks", [1, 3]),
+        ("GPN-MSA", "blocks", [1]),
+        ("NTv3", "transformer_blocks", [0, 2]),
+        ("native BERT", "module.bert.encoder.layer", [1]),
+        ("native GPT-2", "module.transformer.h", [0]),
+        ("native Llama", "module.model.layers", [2]),
     ],
 )
 def test_a_model_without_layers_is_the_model_that_skips_them(
@@ -177,9 +203,11 @@ def test_a_model_without_layers_is_the_model_that_skips_them(
     (tmp_path / "small").mkdir()
     write_checkpoint(tmp_path / "small", checkpoint, config, drop_layers(checkpoint.tensors, described, removed), {})
     small = logits(opened(tmp_path / "small")[1])
-    layers = list(getattr(model.network, stack))
+    holder, _, name_of_list = stack.rpartition(".")
+    layers = model.network.get_submodule(stack)
+    assert isinstance(layers, nn.ModuleList)
     left = nn.ModuleList(layer for at, layer in enumerate(layers) if at not in removed)
-    setattr(model.network, stack, left)
+    setattr(model.network.get_submodule(holder), name_of_list, left)
     torch.testing.assert_close(small, logits(model), rtol=1e-4, atol=2e-5)
 
 
@@ -195,6 +223,21 @@ def test_layers_whose_place_decides_what_they_are_stay_or_leave_together(tmp_pat
     _, _, anatomy = opened(FAMILIES["GPN"](tmp_path / "gpn"))
     assert anatomy.stack is not None
     assert choose_layers(anatomy.stack, [0, 1, 9], 1) == [2]  # the dilation is 1, 2, 1: only the end can go alone
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+def test_layers_that_the_library_makes_of_two_kinds_keep_their_places(tmp_path: Path) -> None:
+    checkpoint, _, anatomy = opened(FAMILIES["native ModernBERT"](tmp_path / "whole"))
+    assert anatomy.stack is not None
+    assert choose_layers(anatomy.stack, [9, 0, 0, 9, 0], 1) == [4]  # every third one, from the first, sees whole rows
+    assert choose_layers(anatomy.stack, [9, 0, 0, 9, 9], 2) == [1, 3]
+    kind = anatomy.kind("ffn")
+    assert kind is not None
+    removed = chosen(kind)
+    small = pruned(tmp_path / "small", checkpoint, kind, removed)
+    torch.testing.assert_close(
+        logits(small), logits(silenced(tmp_path / "quiet", checkpoint, kind, removed)), rtol=1e-4, atol=2e-5
+    )
 
 
 def test_every_unit_takes_all_of_its_entries_with_it(tmp_path: Path) -> None:

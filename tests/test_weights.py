@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from pruned_families import FAMILIES
 from torch import nn
 
+from edgeseq.manifest import TaskKind
+from export.checkpoint import open_checkpoint
 from export.errors import TensorsError
+from export.families import find
+from export.network import Request
 from export.weights import Layout, load_weights
 
 LAYOUT = Layout(
@@ -82,3 +89,24 @@ def test_what_may_be_absent_says_where_it_comes_from() -> None:
     module = nn.Linear(3, 2)
     loaded = load_weights(module, {"model.weight": torch.ones(2, 3)}, layout, "checkpoint")
     assert loaded.explained == {"bias": "zero, as in the published code"}
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "head", "needs"),
+    [
+        ("ESM-2", "sequence-classification", "classifier", "classifier.dense classifier.out_proj"),
+        ("DNABERT", "token-classification", "classifier of tokens", "classifier"),
+        ("MxDNA", "sequence-classification", "classifier", "task_head.dense task_head.out_proj"),
+        ("native BERT", "sequence-classification", "classifier", "classifier"),
+        ("NT v1", "regression", "regression head", "classifier.dense classifier.out_proj"),
+    ],
+)
+def test_a_language_model_is_no_classifier_and_the_message_says_what_to_do(
+    tmp_path: Path, name: str, task: TaskKind, head: str, needs: str
+) -> None:
+    checkpoint = open_checkpoint(FAMILIES[name](tmp_path / "model"))
+    with pytest.raises(TensorsError) as raised:
+        find(checkpoint).read(checkpoint, Request(task=task))
+    missing = ", ".join(f"{part}.{kind}" for part in needs.split() for kind in ("bias", "weight"))
+    assert raised.value.problem == f"has no trained {head}: {task} needs {missing}"
+    assert raised.value.remedy.startswith("fine-tune it for the task and export what that saves, or leave --task out")

@@ -184,7 +184,7 @@ def read_bert(
     layout = bert_layout(checkpoint, head, blocks)
     last = (r"(?:bert\.)?encoder\.last_layer_ln\.(.+)", r"last_norm.\1")
     layout = Layout((*layout.renames, last), layout.aliases, layout.unused)
-    loaded = load_weights(network, checkpoint.tensors, layout, checkpoint)
+    loaded = load_weights(network, checkpoint.tensors, layout, checkpoint, task=task)
     return Model(
         network=network,
         task=task,

@@ -72,7 +72,7 @@ class Caduceus:
             settings.refuse("complement_map", "is missing, and the model reads both strands")
         network = CaduceusNetwork(shape, head)
         network.complement.copy_(_complement(checkpoint, settings, shape.vocabulary))
-        loaded = load_weights(network, checkpoint.tensors, _layout(shape, head, words), checkpoint)
+        loaded = load_weights(network, checkpoint.tensors, _layout(shape, head, words), checkpoint, task=task)
         _check_complement(network.complement, checkpoint)
         network.fold()
         return Model(

@@ -66,7 +66,7 @@ class DnaBert2:
         head, outputs = make_head(checkpoint, task, shape.width, shape.vocabulary, HEAD_EPSILON, gelu)
         network = MosaicBert(shape, head)
         layout = bert_layout(checkpoint, head, _BLOCKS)
-        loaded = load_weights(network, checkpoint.tensors, layout, checkpoint)
+        loaded = load_weights(network, checkpoint.tensors, layout, checkpoint, task=task)
         trained = max(settings.whole("max_position_embeddings", TRAINED_LENGTH), TRAINED_LENGTH)
         return Model(
             network=network,

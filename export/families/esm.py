@@ -112,7 +112,7 @@ class Esm:
             unused |= _UNUSED_ROTARY
         if task == "embedding":
             unused |= _UNUSED_HEADS
-        loaded = load_weights(network, checkpoint.tensors, _layout(settings, task, unused), checkpoint)
+        loaded = load_weights(network, checkpoint.tensors, _layout(settings, task, unused), checkpoint, task=task)
         tokenizer = tokenizer_spec(checkpoint.folder)
         problem = settings.text("problem_type", "")
         return Model(

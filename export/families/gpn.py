@@ -52,7 +52,7 @@ class Gpn:
         task = task_of(checkpoint, _as_trained(checkpoint, request), self.tasks, "masked-lm")
         head = _head(checkpoint, request, settings, task, legacy=legacy)
         network = GpnNetwork(shape, head)
-        loaded = load_weights(network, checkpoint.tensors, _layout(legacy, head), checkpoint)
+        loaded = load_weights(network, checkpoint.tensors, _layout(legacy, head), checkpoint, task=task)
         return Model(
             network=network,
             task=task,

@@ -38,7 +38,7 @@ class GpnMsa:
         if longest > shape.positions:
             raise FamilyError(checkpoint, f"its table has {shape.positions} positions; {longest} were asked for")
         network = GpnMsaNetwork(shape, words=task == "masked-lm")
-        loaded = load_weights(network, checkpoint.tensors, _layout(task), checkpoint)
+        loaded = load_weights(network, checkpoint.tensors, _layout(task), checkpoint, task=task)
         return Model(
             network=network,
             task=task,

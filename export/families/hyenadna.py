@@ -107,7 +107,9 @@ class HyenaDna:
         else:
             outputs = _outputs(checkpoint)
             network = HyenaClassifierNetwork(shape, outputs=outputs, pad=pad)
-        loaded = load_weights(network, checkpoint.tensors, _layout(checkpoint, shape, task, tied=tied), checkpoint)
+        loaded = load_weights(
+            network, checkpoint.tensors, _layout(checkpoint, shape, task, tied=tied), checkpoint, task=task
+        )
         fold = 4 * shape.layers * shape.longest * shape.width <= LARGEST_TABLES
         network.settle(fold=fold)
         tokenizer = tokenizer_spec(checkpoint.folder)

@@ -59,7 +59,7 @@ class Mxdna:
         task = task_of(checkpoint, _as_trained(checkpoint, request), self.tasks, "embedding")
         head, outputs = _head(checkpoint, request, shape, task)
         network = MxdnaNetwork(shape, head, decodes=task == "masked-lm", norms_again=head is not None)
-        loaded = load_weights(network, checkpoint.tensors, _layout(task), checkpoint)
+        loaded = load_weights(network, checkpoint.tensors, _layout(task), checkpoint, task=task)
         return Model(
             network=network,
             task=task,

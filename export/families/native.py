@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,7 +68,7 @@ class Native:
         task = task_of(checkpoint, request, self.tasks, "embedding")
         config = _config(checkpoint)
         module = _module(checkpoint, task, config)
-        loaded = load_weights(module, checkpoint.tensors, _layout(checkpoint, module, task), checkpoint)
+        loaded = load_weights(module, checkpoint.tensors, _layout(checkpoint, module, task), checkpoint, task=task)
         module.train(False)
         takes_mask = ATTENTION_MASK in inspect.signature(module.forward).parameters
         inputs = (GraphInput(INPUT_IDS), *((GraphInput(ATTENTION_MASK),) if takes_mask else ()))
@@ -83,7 +84,7 @@ class Native:
             activation=activation_of(checkpoint),
             tokenizer=tokenizer,
             max_length=_longest(checkpoint, request, network, config),
-            loaded=loaded,
+            loaded=replace(loaded, names={f"module.{own}": name for own, name in loaded.names.items()}),
             pads_exactly=takes_mask,
             exporter=OptimumExporter(task),
             notes=("The module is that of the transformers library, its graph that of optimum-onnx.",),

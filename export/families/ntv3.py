@@ -56,8 +56,9 @@ class Ntv3:
         shape = _shape(settings, task, tokenizer["vocabulary"].get("N", tokenizer["unknown"]))
         _check_rotary(checkpoint, shape)
         network = Ntv3Network(shape)
-        loaded = load_weights(network, checkpoint.tensors, _LAYOUT if shape.head else _HEADLESS, checkpoint)
-        network.fold()
+        loaded = load_weights(network, checkpoint.tensors, _LAYOUT if shape.head else _HEADLESS, checkpoint, task=task)
+        if not request.unfolded:
+            network.fold()
         whole = 1 << shape.halvings
         notes = [
             (

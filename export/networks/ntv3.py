@@ -238,7 +238,7 @@ class Ntv3Network(Network):
             self.lm_head = nn.ModuleDict({"hidden_layers": hidden, "head": nn.Linear(shape.first, shape.vocabulary)})
 
     def fold(self) -> None:
-        """Turns the published parameters into those that are computed with; once, after they were filled."""
+        """Turns the published parameters into those that are computed with, after they were filled."""
         for module in list(self.modules()):
             if isinstance(module, _Normed):
                 module.fold()

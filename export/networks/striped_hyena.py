@@ -328,8 +328,12 @@ class StripedNetwork(Network):
         say which published row of a block's projection is which of x2, x1, v and of queries, keys, values.
         """
         self.speeds = speeds.to(torch.float32)
+        self.rows = {}
         with torch.no_grad():
-            for mixer in self.mixers():
+            for number, mixer in enumerate(self.mixers()):
+                at, attends = f"blocks.{number}.mixer.", isinstance(mixer, Attention)
+                for own in _REORDERED["attention" if attends else "convolution"]:
+                    self.rows[at + own] = attention_rows if attends else columns
                 if isinstance(mixer, Attention):
                     _reorder(mixer.Wqkv.weight, mixer.Wqkv.bias, rows=attention_rows)
                 else:
@@ -359,6 +363,13 @@ class StripedNetwork(Network):
         long = {"real", "complex"} & set(self.shape.mixing)
         mask = masks[0][:, :, None].to(x.dtype) if masks else None
         return Pass(cosines, sines, spectrum(x, self.radix) if long else None, mask)
+
+
+_REORDERED = {
+    "attention": ("Wqkv.weight", "Wqkv.bias"),
+    "convolution": ("projections.weight", "projections.bias", "short_filter_weight", "short_filter_bias"),
+}
+"""Parameters of a mixer whose rows `StripedNetwork.settle` brings into another order."""
 
 
 def _reorder(*tensors: torch.Tensor | None, rows: torch.Tensor) -> None:

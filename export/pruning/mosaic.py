@@ -31,7 +31,10 @@ def anatomy(checkpoint: Checkpoint, _: Model, names: Names) -> Anatomy:
         )
         for layer in range(count)
     ]
-    tied = "hidden_size is heads times the size of a head in the published code; take --ffn or --layers"
+    tied = (
+        "hidden_size is heads times the size of a head in the published code; with fewer heads those that stay would "
+        "get other biases, which follow from their number and from how many there are; take --ffn or --layers"
+    )
     vocabulary = piece_vocabulary(checkpoint, names, "words", ("head.decoder.weight", "head.bias"))
     refusals = {
         "channels": tied,

@@ -11,9 +11,7 @@ from torch.nn import functional
 
 from export.measure import mcc
 from export.network import Model, Outputs
-from export.pruning.rows import Row, batches, inputs_of
-
-BATCH = 8
+from export.pruning.rows import Row, batches, inputs_of, together
 
 
 def principal(model: Model, outputs: Outputs) -> torch.Tensor:
@@ -77,7 +75,7 @@ def figures(model: Model, other: Model, rows: Sequence[Row]) -> dict[str, Any]:
     truth: list[str] = []
     found: list[str] = []
     with torch.inference_mode():
-        for batch in batches(rows, BATCH):
+        for batch in batches(rows, together(model)):
             inputs = inputs_of(model, batch)
             wanted, given = principal(model, model.network(*inputs)), principal(other, other.network(*inputs))
             if wanted.shape != given.shape:

@@ -6,16 +6,18 @@ import copy
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from edgeseq.errors import UsageError
 from export.checkpoint import Checkpoint, open_checkpoint
 from export.families import Family, find
 from export.network import Model, Request
 from export.pruning import anatomy_of
+from export.pruning.arrays import SUFFIX, read_arrays
 from export.pruning.files import folder_for, write_checkpoint, write_report
 from export.pruning.objective import figures
 from export.pruning.recover import Course, recover
@@ -29,6 +31,8 @@ from quantize.prune.choice import choose_layers, choose_units
 from quantize.prune.cut import cut, drop_layers, kept_of, removed_entries
 from quantize.prune.errors import PruneError
 from quantize.prune.importance import kind_scores, layer_scores
+
+_AFTER = "make one cut, then the other of what it wrote"
 
 Progress = Callable[[str], None]
 Scores = Mapping[str, torch.Tensor]
@@ -93,6 +97,7 @@ def prune(
     if not cuts.names() and not cuts.vocabulary:
         raise PruneError("nothing to remove", "no cut was asked for", remedy="ask for --ffn, --heads, --layers …")
     progress("reading the checkpoint")
+    request = replace(request, unfolded=True)
     whole_checkpoint = open_checkpoint(source)
     family = find(whole_checkpoint)
     whole = _read(family, whole_checkpoint, request)
@@ -158,6 +163,12 @@ def _read(family: Family, checkpoint: Checkpoint, request: Request) -> Model:
 
 
 def _rows(model: Model, material: Material) -> Rows:
+    if material.source.suffix == SUFFIX:
+        if material.labels is not None:
+            raise UsageError(f"--labels {material.labels}: rows of arrays have theirs in the array labels; --labelled")
+        return read_arrays(
+            model, material.source, use_labels=material.use_labels, most=material.rows, seed=material.seed
+        )
     return read_rows(
         model,
         material.source,
@@ -177,6 +188,16 @@ def _refuse(anatomy: Anatomy, cuts: Cuts) -> None:
         if name not in able:
             reason = anatomy.refusals.get(name, "the model has none")
             raise PruneError(f"--{name}", reason, remedy=f"it can lose {', '.join(sorted(able))}")
+    for first, second in anatomy.apart:
+        if {first, second} <= set(cuts.names()):
+            raise PruneError(f"--{first} and --{second}", "the one lays out anew what the other cuts", remedy=_AFTER)
+    seen: dict[tuple[str, int], str] = {}
+    for name in cuts.shares:
+        kind = anatomy.kind(name)
+        for place in [place for units in kind.units for place in units.places] if kind is not None else ():
+            other = seen.setdefault((place.tensor, place.axis), name)
+            if other != name:
+                raise PruneError(f"--{other} and --{name}", f"both cut {place.tensor}", remedy=_AFTER)
 
 
 def _cut(checkpoint: Checkpoint, model: Model, anatomy: Anatomy, cuts: Cuts, rows: Rows, material: Material) -> Pruned:

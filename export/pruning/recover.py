@@ -1,7 +1,8 @@
 """Training after the cut: towards the whole model's outputs, or towards labels.
 
 AdamW with a rate that falls to nothing; the weights with the lowest loss on rows set aside are kept. Parameters that
-were laid out anew, or folded into tables, when the checkpoint was read stay as they are.
+were laid out anew when the checkpoint was read are trained where their network knows the way back
+(`Network.published`); others, and what was folded into tables, stay as they are.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 
 from export.network import Model
-from export.pruning.objective import BATCH, distance, labelled_loss, principal
-from export.pruning.rows import Row, batches, inputs_of
+from export.pruning.objective import distance, labelled_loss, principal
+from export.pruning.rows import Row, batches, inputs_of, together
 
 Towards = Literal["distil", "labelled"]
 RATE = 3e-4
@@ -62,18 +63,18 @@ def recover(
     network = model.network
     trained = {}
     for own, parameter in network.named_parameters():
-        known = own in model.loaded.names or any(name.startswith(own.rpartition(".")[0]) for name in model.loaded.names)
-        parameter.requires_grad_(known and not any(re.fullmatch(pattern, own) for pattern in frozen))
+        parameter.requires_grad_(is_known(model, own) and not any(re.fullmatch(pattern, own) for pattern in frozen))
         if parameter.requires_grad:
             trained[own] = parameter
     torch.manual_seed(course.seed)
     optimizer = torch.optim.AdamW(trained.values(), lr=course.rate, weight_decay=0.01)
     before = best = _watched_loss(model, teacher, watched, course.towards)
     kept = {own: parameter.detach().clone() for own, parameter in trained.items()}
+    size = together(model)
     started, step, worse, epoch, stopped = time.monotonic(), 0, 0, 0, ""
-    interval = max(1, course.steps // CHECKS) if course.steps else max(CHECKS, len(training) // (4 * BATCH))
+    interval = max(1, course.steps // CHECKS) if course.steps else max(CHECKS, len(training) // (4 * size))
     while not stopped:
-        for batch in batches(training, BATCH, seed=course.seed + epoch):
+        for batch in batches(training, size, seed=course.seed + epoch):
             gone = _gone(course, step, time.monotonic() - started)
             if gone >= 1:
                 stopped = "steps" if course.steps and step >= course.steps else "minutes"
@@ -99,14 +100,30 @@ def recover(
         with torch.no_grad():
             for own, parameter in trained.items():
                 parameter.copy_(kept[own])
-    names = model.loaded.names
-    state = network.state_dict()
-    changed = {names[own]: state[own].detach().clone() for own in names if own in state and _is_trained(own, trained)}
+    changed = published_tensors(model, trained)
     count = sum(parameter.numel() for parameter in trained.values())
     return Recovered(before, min(best, now), step, time.monotonic() - started, stopped, changed, count)
 
 
-def _is_trained(own: str, trained: dict[str, torch.nn.Parameter]) -> bool:
+def is_known(model: Model, own: str) -> bool:
+    """Whether a parameter can be written back: under its own name, as a part of a joint weight, or laid out anew."""
+    names = model.loaded.names
+    if own in names or any(name.startswith(own.rpartition(".")[0]) for name in names):
+        return True
+    return bool(model.network.relaid) and re.fullmatch(model.network.relaid, own) is not None
+
+
+def published_tensors(model: Model, trained: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The trained parameters by their published names, in the published layout."""
+    names, state = model.loaded.names, model.network.state_dict()
+    found = {names[own]: state[own].detach().clone() for own in names if own in state and _is_trained(own, trained)}
+    relaid = model.network.relaid
+    if relaid and any(re.fullmatch(relaid, own) for own in trained):
+        found |= {names[own]: value for own, value in model.network.published().items() if own in names}
+    return found
+
+
+def _is_trained(own: str, trained: Mapping[str, torch.Tensor]) -> bool:
     """A projection that is stored jointly with others has the name of its joint weight with its own in between."""
     holder, _, kind = own.rpartition(".")
     return own in trained or f"{holder.rpartition('.')[0]}.{kind}" in trained
@@ -130,5 +147,7 @@ def _loss(model: Model, teacher: Model, batch: Sequence[Row], towards: Towards) 
 
 def _watched_loss(model: Model, teacher: Model, rows: Sequence[Row], towards: Towards) -> float:
     with torch.no_grad():
-        losses = [(float(_loss(model, teacher, batch, towards)), len(batch)) for batch in batches(rows, BATCH)]
+        losses = [
+            (float(_loss(model, teacher, batch, towards)), len(batch)) for batch in batches(rows, together(model))
+        ]
     return sum(loss * count for loss, count in losses) / sum(count for _, count in losses)

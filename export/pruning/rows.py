@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from edgeseq.manifest import Task
 from edgeseq.tokenizers import load_tokenizer
 from export.network import ATTENTION_MASK, INPUT_IDS, Model
 from export.parity import feed
+from export.pruning.masking import hidden
 from export.reading import longest_window
 from quantize.sample import Sample, labelled, letters, unlabelled
 
@@ -25,6 +27,7 @@ HELD_OUT = 0.25
 WATCHED = 0.1
 """Share of the sequences that tell recovery when to stop."""
 FEWEST = 8
+BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Row:
 
     ids: NDArray[np.int64]
     target: float | None
+    more: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Further inputs of the graph, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,40 @@ class Rows:
     sequences: tuple[bytes, ...]
     """All windows, as the tokenizer gets them."""
 
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[Sequence[Row]],
+        most: int,
+        source: Path,
+        *,
+        window: int,
+        sha256: str,
+        sequences: Sequence[bytes],
+    ) -> Rows:
+        """At most ``most`` rows of the three ``parts`` (to calibrate with, watched, held out), the first of each.
+
+        Raises UsageError where there are too few.
+        """
+        found = [tuple(part[:room]) for part, room in zip(parts, rooms(most), strict=True)]
+        if not all(found) or len(found[0]) < FEWEST:
+            raise UsageError(
+                f"{source}: {len(found[0])} windows to calibrate with; {FEWEST} of several sequences are needed"
+            )
+        return cls(found[0], found[1], found[2], window, sha256, tuple(sequences))
+
+
+def rooms(most: int) -> list[int]:
+    """How many of ``most`` rows are for calibration, watched, and held out."""
+    held, watched = round(most * HELD_OUT), round(most * WATCHED)
+    return [most - held - watched, watched, held]
+
+
+def divided(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Sequences in three parts, no one in two: to calibrate with, watched, held out."""
+    held, watched = (max(1, round(len(order) * share)) for share in (HELD_OUT, WATCHED))
+    return [order[held + watched :], order[held : held + watched], order[:held]]
+
 
 def read_rows(
     model: Model, source: Path, *, labels: Path | None, use_labels: bool, window: int | None, most: int, seed: int
@@ -66,25 +105,18 @@ def read_rows(
     sample, targets = _sample(model, source, labels, use_labels=use_labels, seed=seed)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(sample))
-    held, watched = (max(1, round(len(order) * share)) for share in (HELD_OUT, WATCHED))
-    rooms = [most - round(most * HELD_OUT) - round(most * WATCHED), round(most * WATCHED), round(most * HELD_OUT)]
     parts: list[list[Row]] = [[], [], []]
     windows: list[bytes] = []
-    for part, places in enumerate((order[held + watched :], order[held : held + watched], order[:held])):
-        room = rooms[part]
+    for part, places, room in zip(parts, divided(order), rooms(most), strict=True):
         for place in places.tolist():
             text = letters(sample.reads[place], model.alphabet)
             for begin in range(0, max(len(text) - window // 2, 1), window):
                 piece = text[begin : begin + window]
                 ids = tokenizer.encode(piece)[: model.max_length].astype(np.int64)
-                if len(parts[part]) < room and len(ids) >= 2:
-                    parts[part].append(Row(ids, targets[place]))
+                if len(part) < room and len(ids) >= 2:
+                    part.append(Row(hidden(model, ids, rng), targets[place]))
                     windows.append(piece)
-    if not all(parts) or len(parts[0]) < FEWEST:
-        raise UsageError(
-            f"{source}: {len(parts[0])} windows to calibrate with; {FEWEST} of several sequences are needed"
-        )
-    return Rows(tuple(parts[0]), tuple(parts[1]), tuple(parts[2]), window, sample.sha256, tuple(windows))
+    return Rows.of(parts, most, source, window=window, sha256=sample.sha256, sequences=windows)
 
 
 def _sample(
@@ -120,10 +152,20 @@ def batches(rows: Sequence[Row], size: int, *, seed: int | None = None) -> Itera
         yield cut[at]
 
 
+def together(model: Model) -> int:
+    """How many rows of one length a batch may have: one where rows change each other."""
+    return BATCH if model.shares_batches else 1
+
+
 def inputs_of(model: Model, batch: Sequence[Row]) -> tuple[torch.Tensor, ...]:
     """What the network takes for rows of one length."""
     ids = np.stack([row.ids for row in batch])
-    given = feed(model, ids, np.ones_like(ids))
-    if strange := sorted(given.keys() - {INPUT_IDS, ATTENTION_MASK}):
-        raise UsageError(f"the model needs {', '.join(strange)} beside its sequences, so that nothing can be scored")
+    given = feed(model, ids, np.ones_like(ids)) | {
+        name: np.stack([row.more[name] for row in batch]) for name in batch[0].more
+    }
+    if strange := sorted(given.keys() - {INPUT_IDS, ATTENTION_MASK} - batch[0].more.keys()):
+        raise UsageError(
+            f"the model needs {', '.join(strange)} beside its sequences: --calibrate an .npz file with the arrays "
+            f"{', '.join((INPUT_IDS, *strange))}"
+        )
     return tuple(torch.from_numpy(given[one.name]) for one in model.network.inputs)

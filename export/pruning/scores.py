@@ -10,8 +10,8 @@ import torch
 from export.checkpoint import Checkpoint
 from export.network import Model
 from export.networks.joint import JointLinear
-from export.pruning.objective import BATCH, scoring_loss
-from export.pruning.rows import Row, batches, inputs_of
+from export.pruning.objective import scoring_loss
+from export.pruning.rows import Row, batches, inputs_of, together
 from quantize.prune.importance import Taylor, magnitude
 
 Importance = Literal["taylor", "magnitude"]
@@ -27,7 +27,7 @@ def entry_scores(
         )
     taylor, network = Taylor(), model.network
     generator = torch.Generator().manual_seed(seed)
-    for batch in batches(rows, BATCH):
+    for batch in batches(rows, together(model)):
         network.zero_grad(set_to_none=True)
         scoring_loss(model, network(*inputs_of(model, batch)), batch, generator).backward()
         weights, gradients = _published(model)
@@ -55,5 +55,7 @@ def _published(model: Model) -> tuple[dict[str, torch.Tensor], dict[str, torch.T
         for name, weight, part in pieces:
             published = model.loaded.names.get(name)
             if published is not None:
-                weights[published], gradients[published] = weight, part
+                rows = model.network.rows.get(own)
+                back = slice(None) if rows is None else rows.argsort()
+                weights[published], gradients[published] = weight[back], part[back]
     return weights, gradients

@@ -49,6 +49,7 @@ def compare_speed(before: Model, after: Model, tokens: int) -> Speed:
     ids = np.random.default_rng(0).integers(0, 4, (1, tokens), np.int64)
     graphs, runs = [], []
     for model in (before, after):
+        model.network.fold()
         exporter = model.exporter or TorchExporter()
         graphs.append(exporter.graph(model.network, (output,)).SerializeToString(deterministic=True))
         inputs = feed(model, ids, np.ones_like(ids))

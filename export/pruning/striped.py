@@ -14,10 +14,12 @@ from typing import Any
 import torch
 
 from export.checkpoint import Checkpoint
+from export.families.evo2 import FLOAT8_WIDTHS
 from export.network import Model
 from export.networks.striped_hyena import StripedNetwork
 from export.pruning import configure
 from export.pruning.names import Names, singles
+from export.pruning.striped_width import striped_width
 from quantize.prune.anatomy import Anatomy, Config, Kind, Stack, Vocabulary
 from quantize.prune.errors import PruneError
 from quantize.prune.modes import Reduced, reduce_filter
@@ -31,7 +33,14 @@ ORIENTED = 128
 """Fewest taps of a medium filter that has its first tap at the position itself."""
 _LISTS = ("attn", "hyena", "hcs", "hcm", "hcl")
 _FILTER = r"(?P<at>(?:backbone\.)?blocks\.(?P<layer>\d+)\.filter\.)"
-_SHAPED = "gates, filters and attention all have hidden_size channels in the published code, and heads divide them"
+_SHAPED = (
+    "gates, filters and attention of every layer have hidden_size channels in the published code; --width takes heads "
+    "out of all layers, with their channels"
+)
+_EIGHT_BITS = (
+    "checkpoints of {} channels are known by their number to need products in eight bits (use_fp8_input_projections "
+    "cannot tell: all published configurations have it); with fewer channels nothing would say so"
+)
 
 
 def anatomy(checkpoint: Checkpoint, model: Model, names: Names) -> Anatomy:
@@ -61,27 +70,32 @@ def anatomy(checkpoint: Checkpoint, model: Model, names: Names) -> Anatomy:
         return _shorten(tensors, config, taps, shape.width, shape.longest)
 
     rows = names.run("embedding_layer.weight", 0, shape.vocabulary) + names.run("unembed.weight", 0, shape.vocabulary)
-    rows += _unread_head(checkpoint, names, shape.vocabulary)
+    rows += [Place.run(name, 0, shape.vocabulary) for name in _unread_head(checkpoint, names)]
     second = "hyena_layer_idxs" not in checkpoint.config
-    refusals = {"heads": _SHAPED, "channels": _SHAPED, "width": _SHAPED}
+    refusals = {"heads": _SHAPED, "channels": _SHAPED}
+    kinds = [Kind("ffn", feed, configure.size("inner_mlp_size"))]
+    if second and shape.width in FLOAT8_WIDTHS:
+        refusals["width"] = _EIGHT_BITS.format(shape.width)
+    else:
+        kinds.append(striped_width(checkpoint, network, names, _unread_head(checkpoint, names)))
     if not second:
         refusals["taps"] = "the published configuration of Evo 1 has no filters of a fixed length; take --modes"
     return Anatomy(
-        kinds=(Kind("ffn", feed, configure.size("inner_mlp_size")),),
+        kinds=tuple(kinds),
         stack=Stack(count, r"((?:backbone\.)?blocks\.)(\d+)(\..+)", _configure_layers, places=shape.active),
         refusals=refusals,
         frozen=(r"blocks\.\d+\.mixer\.(projections|Wqkv|short_filter_weight|short_filter_bias|filter)\b.*",),
         vocabulary=Vocabulary(Units("vocabulary", shape.vocabulary, tuple(rows)), _rows, _configure_rows),
         rewrites={"modes": reduce, **({"taps": shorten} if second else {})},
+        apart=(("taps", "width"),),
     )
 
 
-def _unread_head(checkpoint: Checkpoint, names: Names, count: int) -> list[Place]:
+def _unread_head(checkpoint: Checkpoint, names: Names) -> list[str]:
     """A tied decoder that is stored as well."""
     if names.published("unembed.weight"):
         return []
-    stored = [name for name in checkpoint.tensors if re.fullmatch(r"(backbone\.)?unembed\.weight", name)]
-    return [Place.run(name, 0, count) for name in stored]
+    return [name for name in checkpoint.tensors if re.fullmatch(r"(backbone\.)?unembed\.weight", name)]
 
 
 def _configure_layers(config: Config, kept: Sequence[int]) -> None:

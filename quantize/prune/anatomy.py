@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,9 @@ class Kind:
     """What else a user should know about such a cut."""
     rescale: Callable[[dict[str, Any], Kept], None] | None = None
     """Changes tensors that stay (name → tensor) so that norms give what they gave; called before anything is cut."""
+    counts: Callable[[float], Sequence[int]] | None = None
+    """From the share that leaves, how many units of each part stay, where one number follows from another. None: each
+    part by itself. Raises `PruneError` for a share that the configuration cannot say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +50,16 @@ class Stack:
     Empty: every layer can stand anywhere."""
     ends: tuple[object, ...] = ()
     """What is made of the model's end behind 0, 1, … layers; it has to stay what it is. Empty: always the same."""
+    begins: Mapping[str, int] = field(default_factory=dict)
+    """Where layers are numbered anew in each part of a model: prefix → how many layers stand before its first."""
+
+    def layer_of(self, name: str) -> tuple[str, int, str] | None:
+        """Prefix, layer (counted through all parts) and rest of a tensor's name; None for one of no layer."""
+        match = re.fullmatch(self.pattern, name)
+        if match is None:
+            return None
+        prefix, number, rest = match.groups()
+        return prefix, self.begins.get(prefix, 0) + int(number), rest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +95,8 @@ class Anatomy:
     vocabulary: Vocabulary | None = None
     rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
     """The domain's own cuts, by the name of their option."""
+    apart: tuple[tuple[str, str], ...] = ()
+    """Pairs of cuts of which the first leaves tensors that the description of the second does not fit."""
 
     def kind(self, name: str) -> Kind | None:
         """The kind with this name, if it can leave."""

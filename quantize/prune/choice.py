@@ -19,9 +19,17 @@ def choose_units(kind: Kind, scores: Sequence[torch.Tensor], share: float) -> li
     """
     if not 0 < share < 1 or not kind.units:
         raise PruneError(f"--{kind.name} {share:g}", "has to be between 0 and 1, the share that leaves")
+    stay = kind.counts(share) if kind.counts is not None else [_kept(units, share) for units in kind.units]
+    if all(count == units.count for units, count in zip(kind.units, stay, strict=True)):
+        raise PruneError(
+            f"--{kind.name} {share:g}",
+            f"nothing would leave {kind.units[0].where}, whose {kind.units[0].count} units leave "
+            "several at a time or not at all",
+            remedy="ask for more",
+        )
     return [
-        _least(units, score, units.count - _kept(units, share), kind)
-        for units, score in zip(kind.units, scores, strict=True)
+        _least(units, score, units.count - count, kind)
+        for units, score, count in zip(kind.units, scores, stay, strict=True)
     ]
 
 

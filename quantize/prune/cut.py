@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -43,14 +42,17 @@ def silence(tensors: Mapping[str, torch.Tensor], entries: Mapping[tuple[str, int
 
 def drop_layers(tensors: Mapping[str, torch.Tensor], stack: Stack, removed: Sequence[int]) -> Tensors:
     """The tensors of the layers that stay, numbered anew, and all others."""
-    places = {layer: at for at, layer in enumerate(kept_of(stack.count, removed))}
+    kept = kept_of(stack.count, removed)
     found: Tensors = {}
     for name, value in tensors.items():
-        match = re.fullmatch(stack.pattern, name)
-        if match is None:
+        parts = stack.layer_of(name)
+        if parts is None:
             found[name] = value
-        elif int(match.group(2)) in places:
-            found[f"{match.group(1)}{places[int(match.group(2))]}{match.group(3)}"] = value
+            continue
+        prefix, layer, rest = parts
+        if layer in kept:
+            number = kept.index(layer) - sum(one < stack.begins.get(prefix, 0) for one in kept)
+            found[f"{prefix}{number}{rest}"] = value
     return found
 
 

@@ -7,7 +7,6 @@ reach (tables that were computed when the model was read) count as 0: every unit
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -66,6 +65,6 @@ def layer_scores(stack: Stack, scores: Mapping[str, torch.Tensor]) -> Sequence[f
     """One number for each layer: the sum over all its tensors."""
     found = [0.0] * stack.count
     for name, score in scores.items():
-        if match := re.fullmatch(stack.pattern, name):
-            found[int(match.group(2))] += float(score.sum())
+        if parts := stack.layer_of(name):
+            found[parts[1]] += float(score.sum())
     return found
