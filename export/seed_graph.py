@@ -1,8 +1,8 @@
 """The ONNX graph of a trained `SeedNet`: base codes in, logits out, hashing inside the graph.
 
 One lookup per seed and base, and dense layers per block of 16 bases. Written operator by operator: what runs on the
-device is what stands here. The looked-up rows lie block after block for each of the 16 places, so that their sum goes
-along long rows; blocks are pooled by a product with the row that says which of them count.
+device is what stands here. The looked-up rows lie block after block for each of the 16 places, so that one product with
+a row of ones sums them all; blocks are pooled by a product with the row that says which of them count.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def seed_graph(net: SeedNet, *, precision: str = "fp16") -> onnx.ModelProto:
     weights = {name: tensor.detach().numpy() for name, tensor in net.state_dict().items()}
     graph = GraphBuilder()
     graph.add("Cast", ["input_ids"], "codes", to=TensorProto.FLOAT)
-    codes = SeedCodes(graph, net.seeds, "codes")
+    codes = SeedCodes(graph, net.seeds, "codes", BLOCK)
     sums = [
         _block_sums(graph, codes.rows(seed, f"seed{number}"), weights[f"tables.{number}.weight"], number, precision)
         for number, seed in enumerate(net.seeds)
@@ -67,10 +67,14 @@ def _block_sums(graph: GraphBuilder, rows: str, table: NDArray[np.float32], numb
     name = graph.constant(f"{at}_table", values.astype(np.float16 if precision == "fp16" else np.float32))
     if precision == "fp16":
         name = graph.add("Cast", [name], f"{at}_table32", to=TensorProto.FLOAT)
-    graph.add("Reshape", [rows, graph.whole(0, -1, BLOCK)], f"{at}_blocked")
-    graph.add("Transpose", [f"{at}_blocked"], f"{at}_places", perm=[2, 0, 1])
+    graph.add("Transpose", [rows], f"{at}_places", perm=[2, 0, 1])
     graph.add("Gather", [name, f"{at}_places"], f"{at}_embedded", axis=0)
-    return graph.add("ReduceSum", [f"{at}_embedded", graph.whole(0)], f"{at}_sums", keepdims=0)
+    graph.add("Reshape", [f"{at}_embedded", graph.whole(BLOCK, -1)], f"{at}_by_place")
+    ones = graph.constant("ones", np.ones((1, BLOCK), np.float32))
+    graph.add("MatMul", [ones, f"{at}_by_place"], f"{at}_total")
+    graph.add("Shape", [f"{at}_places"], f"{at}_blocks", start=1)
+    graph.add("Concat", [f"{at}_blocks", graph.whole(values.shape[1])], f"{at}_shape", axis=0)
+    return graph.add("Reshape", [f"{at}_total", f"{at}_shape"], f"{at}_sums")
 
 
 def _known(graph: GraphBuilder) -> None:
