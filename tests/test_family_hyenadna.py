@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from conftest import Shared
 from hyena_checkpoint import (
     BACKBONE,
@@ -29,7 +30,9 @@ from export.checkpoint import open_checkpoint
 from export.convert import Naming, convert
 from export.families import find, hyenadna
 from export.network import Model, Request
+from export.networks.hyenadna import HyenaNetwork
 from export.parity import cases, feed, run_module
+from export.pruning.recover import published_tensors
 from export.rows import batch_for
 from export.tracing import trace
 
@@ -347,3 +350,40 @@ def test_what_was_asked_for_has_to_be_there(tmp_path: Path) -> None:
         read(tmp_path, Request(task="sequence-classification"))
     with pytest.raises(EdgeseqError, match="no masked-lm head"):
         read(tmp_path, Request(task="masked-lm"))
+
+
+@pytest.mark.parametrize("layout", ["transformers", "original"])
+def test_what_was_laid_out_anew_is_written_back_as_it_was_published(tmp_path: Path, layout: str) -> None:
+    folder = write(tmp_path, HYENADNA, published(HYENADNA))
+    if layout == "original":
+        config, tensors = original_config(HYENADNA), original_tensors(published(HYENADNA))
+        folder = write_original(tmp_path / "original", config, tensors)
+    model = read(folder)
+    found = published_tensors(model, dict(model.network.named_parameters()))
+    stored = open_checkpoint(folder).tensors
+    joint = [name for name in found if "in_proj" in name or "short_filter" in name]
+    assert len(joint) == 4 * HYENADNA["n_layer"]
+    for name in found:
+        torch.testing.assert_close(found[name], stored[name])
+
+
+def test_filters_can_be_trained_once_their_tables_are_taken_back(tmp_path: Path) -> None:
+    model = read(write(tmp_path, HYENADNA, published(HYENADNA)))
+    network = model.network
+    assert isinstance(network, HyenaNetwork)
+    ids = torch.from_numpy(ROWS)
+    before = network(ids)["logits"]
+    assert not [name for name in trained_by(before, network) if "filter_fn" in name]
+    network.unfold()
+    after = network(ids)["logits"]
+    torch.testing.assert_close(after, before)
+    names = trained_by(after, network)
+    for part in ("linear.0.weight", "last.weight", "freq", "bias"):
+        assert f"layers.1.mixer.filter_fn.{part}" in names
+
+
+def trained_by(logits: torch.Tensor, network: torch.nn.Module) -> set[str]:
+    """The parameters that a gradient reaches."""
+    network.zero_grad(set_to_none=True)
+    logits.square().sum().backward()
+    return {name for name, value in network.named_parameters() if value.grad is not None}

@@ -69,9 +69,13 @@ class _Filter(nn.Module):
         self.deltas: torch.Tensor
 
     def fold(self) -> None:
-        """Computes the taps up to the longest row, once and for all."""
+        """Computes the taps up to the longest row, once and for all, or until they are taken back by `unfold`."""
         with torch.no_grad():
             self.table = self.made(self.shape.longest)
+
+    def unfold(self) -> None:
+        """Makes the taps anew in each pass, so that what they are made from can be trained."""
+        self.table = None
 
     def shorten(self) -> None:
         """Forgets the positions beyond the longest row, and prepares for short ones."""
@@ -111,6 +115,15 @@ class _Way(nn.Module):
         in front of it, plus a constant."""
         return short_convolution(self.project(x), self.taps, self.bias, before=self.before)
 
+    def published(self) -> dict[str, torch.Tensor]:
+        """This way's part of the weights that it was made from."""
+        return {
+            "in_proj.weight": self.project.weight.detach().clone(),
+            "in_proj.bias": -self.before.detach(),
+            "short_filter.weight": self.taps.detach().T[:, None].clone(),
+            "short_filter.bias": (self.bias + self.taps.sum(dim=0) * self.before).detach(),
+        }
+
 
 class _Mixer(nn.Module):
     """The Hyena operator of order 2: ``x0 ⊙ (taps ∗ (v ⊙ x1))``."""
@@ -132,6 +145,15 @@ class _Mixer(nn.Module):
             assert after is not None
             self.ways.extend(map(_Way, weights, biases, taps, after.split(self.width)))
         del self.in_proj, self.short_filter
+
+    def joined(self) -> dict[str, torch.Tensor]:
+        """The one projection and its short convolution, as published, of the three that `split` made."""
+        parts: dict[str, list[torch.Tensor]] = {}
+        for way in self.ways:
+            assert isinstance(way, _Way)
+            for name, value in way.published().items():
+                parts.setdefault(name, []).append(value)
+        return {name: torch.cat(values) for name, values in parts.items()}
 
     def forward(self, x: torch.Tensor, shared: Spectrum) -> torch.Tensor:
         x0, x1, v = (way(x) for way in self.ways)
@@ -159,6 +181,8 @@ class _Layer(nn.Module):
 class HyenaNetwork(Network):
     """Embeddings, layers and a last norm; ``head`` is the decoder or the classifier, if there is one."""
 
+    relaid = r"layers\.\d+\.mixer\.ways\..+"
+
     def __init__(self, shape: HyenaShape) -> None:
         super().__init__()
         self.shape = shape
@@ -175,6 +199,19 @@ class HyenaNetwork(Network):
             layer.mixer.filter_fn.shorten()
             if fold:
                 layer.mixer.filter_fn.fold()
+
+    def unfold(self) -> None:
+        """Takes the tables of filters back: filters are computed in each pass, and can be trained."""
+        for layer in self.layers:
+            assert isinstance(layer, _Layer)
+            layer.mixer.filter_fn.unfold()
+
+    def published(self) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+        for number, layer in enumerate(self.layers):
+            assert isinstance(layer, _Layer)
+            found |= {f"layers.{number}.mixer.{name}": value for name, value in layer.mixer.joined().items()}
+        return found
 
     def hidden(self, ids: torch.Tensor) -> torch.Tensor:
         """The last hidden state: batch × length × width."""
