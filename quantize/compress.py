@@ -196,7 +196,12 @@ def measured_settings(bundle: Bundle, found: Sequence[Operator], rows: Rows, wis
         if node is not None and operator.kind in SCHEMES["static8"].kinds:
             tensors += [name for name in ranges_wanted(node) if rewriter.constant(name) is None]
     ranges = measure_ranges(bundle, tensors, rows, wish.method)
-    return Settings(reduce_range=wish.reduce_range, per_channel=wish.per_channel, ranges=ranges)
+    return Settings(
+        reduce_range=wish.reduce_range,
+        per_channel=wish.per_channel,
+        ranges=ranges,
+        processors=set(wish.profile.engine.providers) <= {"cpu"},
+    )
 
 
 def _halves(bench: Bench, wish: Wish) -> tuple[Point, ...]:

@@ -108,6 +108,25 @@ def test_scales_by_channel_or_for_all_weights(scheme: str, per_channel: bool) ->
     assert int(np.prod(sizes["raw_scales"])) == (32 if per_channel else 1)
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_processors_get_product_and_bias_as_one_operator(per_channel: bool) -> None:
+    model, x = dense_model(), data(16, 64)
+    ranges = {"x": (float(x.min()), float(x.max()))}
+    general = rewrite(model, {"raw": "static8"}, Settings(per_channel=per_channel, ranges=ranges))
+    fused = rewrite(model, {"raw": "static8"}, Settings(per_channel=per_channel, ranges=ranges, processors=True))
+    kinds = [node.op_type for node in fused.graph.node]
+    assert "MatMulIntegerToFloat" in kinds and "Add" not in kinds and "MatMul" not in kinds
+    assert np.allclose(outputs_of(fused, x=x), outputs_of(general, x=x), atol=1e-5)
+
+
+def test_a_bias_that_others_see_stays_a_sum() -> None:
+    model, x = dense_model(), data(16, 64)
+    model.graph.output.append(helper.make_tensor_value_info("raw", TensorProto.FLOAT, ["n", 32]))
+    settings = Settings(ranges={"x": (float(x.min()), float(x.max()))}, processors=True)
+    small = rewrite(model, {"raw": "static8"}, settings)
+    assert "Add" in [node.op_type for node in small.graph.node]
+
+
 @pytest.mark.parametrize(("scheme", "limit"), [("static8", 0.03), ("stored8", 0.01)])
 def test_convolutions(scheme: str, limit: float) -> None:
     model, x = convolution_model(), data(4, 8, 50)

@@ -15,7 +15,7 @@ from onnx import helper
 from quantize.grid import symmetric
 from quantize.passes.dense import Dense
 from quantize.passes.settings import Settings
-from quantize.rewriting import Rewriter
+from quantize.rewriting import MICROSOFT, Rewriter
 
 
 def static8(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None:
@@ -72,8 +72,44 @@ def _dense(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None
         bias, more = _bias(rewriter, at, dense.bias, np.asarray(flat * scale, np.float32))
         rewriter.replace(node, [*nodes, more, helper.make_node("Gemm", [data, f"{at}_weights", bias], [at])])
         return
+    behind = _bias_behind(rewriter, node) if settings.processors else None
+    if behind is not None:
+        _fused(rewriter, node, *behind, data, names)
+        return
     nodes.append(helper.make_node("MatMul", [data, f"{at}_weights"], [f"{at}_product"]))
     rewriter.replace(node, [*nodes, *dense.with_bias(rewriter, f"{at}_product")])
+
+
+def _bias_behind(rewriter: Rewriter, node: onnx.NodeProto) -> tuple[onnx.NodeProto, str] | None:
+    """The sum with a stored bias that is all that reads a product, and the bias; None where there is none."""
+    if node.op_type != "MatMul" or node.output[0] in {value.name for value in rewriter.graph.output}:
+        return None
+    readers = rewriter.readers(node.output[0])
+    if len(readers) != 1 or readers[0].op_type != "Add":
+        return None
+    bias = next(name for name in readers[0].input if name != node.output[0])
+    value = rewriter.constant(bias)
+    weights = rewriter.constant(node.input[1])
+    fits = value is not None and weights is not None and value.shape == weights.shape[1:]
+    return (readers[0], bias) if fits else None
+
+
+def _fused(
+    rewriter: Rewriter, node: onnx.NodeProto, total: onnx.NodeProto, bias: str, data: str, weights: list[str]
+) -> None:
+    """Product and bias as the one operator that onnxruntime has for both: its fusion of the general form leaves the
+    bias a pass of its own over the result."""
+    restored = rewriter.maker(data)
+    assert restored is not None
+    rounded, step, middle = restored.input
+    integers, scales, zeros = weights
+    fused = helper.make_node(
+        "MatMulIntegerToFloat",
+        [rounded, integers, step, scales, middle, zeros, bias],
+        list(total.output),
+        domain=MICROSOFT,
+    )
+    rewriter.replace(total, [fused])
 
 
 def _bias(
