@@ -74,7 +74,7 @@ def _dense(rewriter: Rewriter, node: onnx.NodeProto, settings: Settings) -> None
         return
     behind = _bias_behind(rewriter, node) if settings.processors else None
     if behind is not None:
-        _fused(rewriter, node, *behind, data, names)
+        _fused(rewriter, *behind, data, names)
         return
     nodes.append(helper.make_node("MatMul", [data, f"{at}_weights"], [f"{at}_product"]))
     rewriter.replace(node, [*nodes, *dense.with_bias(rewriter, f"{at}_product")])
@@ -94,9 +94,7 @@ def _bias_behind(rewriter: Rewriter, node: onnx.NodeProto) -> tuple[onnx.NodePro
     return (readers[0], bias) if fits else None
 
 
-def _fused(
-    rewriter: Rewriter, node: onnx.NodeProto, total: onnx.NodeProto, bias: str, data: str, weights: list[str]
-) -> None:
+def _fused(rewriter: Rewriter, total: onnx.NodeProto, bias: str, data: str, weights: list[str]) -> None:
     """Product and bias as the one operator that onnxruntime has for both: its fusion of the general form leaves the
     bias a pass of its own over the result."""
     restored = rewriter.maker(data)
