@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from export.parity import feed
 from export.pruning import anatomy_of
 from export.pruning.caduceus import expansion
 from export.pruning.files import write_checkpoint
+from export.pruning.masking import hidden, mask_of
 from export.pruning.recover import Course, recover
 from export.pruning.rows import read_rows
 from export.pruning.scores import entry_scores
@@ -205,6 +207,35 @@ def test_no_sequence_is_both_measured_on_and_calibrated_with(tmp_path: Path, seq
     )
     assert (len(rows.calibration), len(rows.watched), len(rows.held)) == (20, 4, 8)
     assert len({row.ids.tobytes() for row in (*rows.calibration, *rows.watched, *rows.held)}) == 32
+
+
+@pytest.mark.parametrize(("name", "mask"), [("ESM-2", 32), ("GPN", 1), ("NTv3", 2), ("DNABERT", 4), ("MxDNA", 4)])
+def test_a_masked_language_model_is_asked_for_what_it_does_not_see(
+    tmp_path: Path, sequences: Path, name: str, mask: int
+) -> None:
+    model = read(FAMILIES[name](tmp_path / "model"))
+    given = [
+        read_rows(model, sequences, labels=None, use_labels=False, window=60, most=64, seed=seed) for seed in (1, 1, 2)
+    ]
+    first, again, other = (np.concatenate([row.ids for row in rows.calibration]) for rows in given)
+    assert first.tolist() == again.tolist()
+    assert first.tolist() != other.tolist()
+    assert 0.1 < (first == mask).mean() < 0.2
+    for row in given[0].calibration:
+        plain = replace(model, task="embedding")
+        assert len(row.ids) == len(hidden(plain, row.ids, np.random.default_rng(1)))
+        assert (row.ids == mask).sum() >= 1
+        assert (row.ids[[0, -1]] == mask).sum() == 0 or not model.tokenizer.get("prefix")
+
+
+def test_neighbours_that_know_a_hidden_base_are_hidden_as_well(tmp_path: Path) -> None:
+    model = read(FAMILIES["DNABERT"](tmp_path / "model"))
+    assert (mask_of(model), model.tokenizer["k"]) == (4, 3)
+    ids = np.array([2, *range(10, 30), 3])
+    for seed in range(5):
+        places = np.flatnonzero(hidden(model, ids, np.random.default_rng(seed)) == 4)
+        assert places.tolist() == list(range(places[0], places[0] + len(places)))
+        assert len(places) == 3 or places[-1] == 20
 
 
 # Long filters
@@ -392,10 +423,23 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, sequences: Path) -> 
     assert made[0] == made[1]
 
 
-@pytest.mark.parametrize("name", ["NT v2", "bare ESM-2", "GPN", "HyenaDNA original", "Caduceus Ph", "Evo 2 in parts"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NT v2",
+        "bare ESM-2",
+        "GPN",
+        "HyenaDNA original",
+        "Caduceus Ph",
+        "Evo 2 in parts",
+        "NTv3 repeating",
+        "MxDNA classifier",
+        "native GPT-2",
+    ],
+)
 def test_recovery_brings_the_outputs_back_towards_the_whole_model(tmp_path: Path, sequences: Path, name: str) -> None:
     folder = FAMILIES[name](tmp_path / "whole")
-    kind = "--channels" if name == "Caduceus Ph" else "--ffn"
+    kind = {"Caduceus Ph": "--channels", "NTv3 repeating": "--width"}.get(name, "--ffn")
     rate = 3e-4 if name.startswith("Evo") else 3e-3
     options = (kind, 0.5, "--recover", "distil", "--steps", 24, "--rate", rate, "--no-speed", "--window", 60)
     result = prune(folder, "--calibrate", sequences, *options, "-o", tmp_path / "small")
@@ -442,10 +486,14 @@ def test_labels_are_what_recovery_is_about_where_they_are_given(tmp_path: Path) 
     ("name", "options", "message"),
     [
         ("DNABERT-2", ("--heads", 0.5), r"--heads: the published code joins queries, keys and values"),
-        ("ESM-2", ("--channels", 0.5), r"--channels: hidden_size is heads times .* it can lose ffn, heads, layers"),
+        (
+            "ESM-2",
+            ("--channels", 0.5),
+            r"--channels: is --width for this family; it can lose ffn, heads, layers, width",
+        ),
         ("NT v2", ("--vocabulary", "unused"), r"--vocabulary unused: the tokenizer counts the rows of all words"),
         ("GPN", ("--heads", 0.5), r"--heads: the network has no attention"),
-        ("GPN with features", ("--ffn", 0.5), r"the model needs aux_features beside its sequences"),
+        ("GPN with features", ("--ffn", 0.5), r"needs aux_features beside its sequences: --calibrate an \.npz file"),
         ("GPN ByteNet", ("--ffn", 0.5), r"--ffn: its inner width is hidden_size in the published code"),
         ("HyenaDNA", ("--taps", 100), r"--taps 100: .* would lose \d+% of its filters' 1-norm"),
         ("Caduceus Ph", ("--modes", 2), r"--modes: the states of a selective scan are no modes of a fixed filter"),
@@ -453,7 +501,23 @@ def test_labels_are_what_recovery_is_about_where_they_are_given(tmp_path: Path) 
         ("Evo 1", ("--taps", 128), r"--taps: the published configuration of Evo 1 has no filters of a fixed length"),
         ("Evo 1", ("--modes", 3), r"--modes 3: long filters have 3 modes; ask for fewer"),
         ("Evo 2", ("--taps", 200), r"--taps 200: all medium filters have one length, here 128"),
-        ("Evo 2", ("--heads", 0.5), r"--heads: gates, filters and attention all have hidden_size channels"),
+        ("Evo 2", ("--heads", 0.5), r"--heads: gates, filters and attention of every layer have hidden_size channels"),
+        ("Evo 2", ("--taps", 128, "--width", 0.5), r"--taps and --width: the one lays out anew what the other cuts"),
+        ("Evo 1", ("--width", 0.01), r"--width 0.01: nothing would leave all layers, whose 16 units leave several"),
+        ("ESM-2", ("--width", 0.3, "--heads", 0.3), r"--\w+ and --\w+: both cut \S+; make one cut, then the other"),
+        ("ESM-2", ("--ffn", 0.5, "--recover", "labelled"), r"--recover labelled: no labels of \S+ were asked for"),
+        ("DNABERT-2", ("--width", 0.5), r"--width: .* those that stay would get other biases"),
+        ("GPN-MSA", ("--heads", 0.5), r"--heads: the published code of GPN-MSA cannot prune heads"),
+        ("NTv3", ("--channels", 0.5), r"--channels: is --width for this family"),
+        ("NTv3", ("--vocabulary", "unused"), r"--vocabulary unused: the rows are the bases and a few special tokens"),
+        (
+            "MxDNA",
+            ("--width", 0.5),
+            r"--width: the published code merges the channels of a unit in groups whose number",
+        ),
+        ("MxDNA", ("--heads", 0.5), r"--heads: .* no key says that a layer has fewer; take --ffn or --layers"),
+        ("native BERT", ("--heads", 0.5), r"--heads: the library has dropped the key"),
+        ("native BERT", ("--vocabulary", "unused"), r"--vocabulary unused: the checkpoint has no tokenizer.json"),
         ("ESM-2", (), r"nothing to remove: no cut was asked for"),
     ],
 )

@@ -55,7 +55,7 @@ def read_arrays(model: Model, source: Path, *, use_labels: bool, most: int, seed
 
 def _arrays(source: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(source, allow_pickle=False) as file:
+        with source.open("rb") as packed, np.load(packed, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{source}: no arrays of numpy: {error}") from error

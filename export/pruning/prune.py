@@ -119,6 +119,11 @@ def prune(
             checkpoint = open_checkpoint(written)
             model = _read(family, checkpoint, request)
             rows = _rows(model, material)
+        if course is not None and course.towards == "labelled" and rows.calibration[0].target is None:
+            raise UsageError(
+                f"--recover labelled: no labels of {material.source} were asked for; --labelled or --labels FILE takes "
+                "them, and --recover distil needs none"
+            )
         report["calibration"] = {
             "sha256": rows.sha256,
             "window": rows.window,
