@@ -107,6 +107,24 @@ def test_a_proven_bundle_is_written_and_says_how(paths: dict[str, Path], run: Ru
         assert scorer.manifest.name == "tiny"
 
 
+def test_goldens_of_rounded_arithmetic_are_as_strict_as_other_processors_allow(
+    paths: dict[str, Path], run: Run
+) -> None:
+    """The tolerance covers a rounding that goes the other way, not a graph as wrong as the float one would be."""
+    assert run(*wish(paths, "--budget", "mcc=0.03", "--scheme", "static8"))[0] == 0
+    small, source = read_bundle(paths["output"]), read_bundle(paths["bundle"])
+    assert any(each["pass"] == "static8" for each in small.manifest.provenance["passes"])
+    tolerance = small.golden_cases().tolerance
+    changed = max(
+        float(np.abs(ours.outputs[name] - theirs.outputs[name]).max())
+        for ours, theirs in zip(small.golden_cases().cases, source.golden_cases().cases, strict=True)
+        for name in ours.outputs
+    )
+    assert source.golden_cases().tolerance <= tolerance < changed
+    with load(paths["output"]):
+        pass
+
+
 def test_the_same_inputs_and_seed_give_the_same_bytes(paths: dict[str, Path], run: Run) -> None:
     found = []
     for name in ("first", "second"):
