@@ -28,7 +28,7 @@ from quantize.sensitivity import Bench
 DEVICE = "raspberry-pi-5"
 INT8 = ("static8", "rows8", "stored8")
 """8-bit arithmetic, 8-bit rows of tables, and 8 bits in the file alone where arithmetic in 8 bits gains nothing."""
-WINDOWS = 4000
+WINDOWS = 2400
 """Of training sequences, for importance and recovery."""
 
 Progress = Callable[[str], None]
@@ -81,6 +81,6 @@ def pruned(
             Cuts(shares=kind.cuts[cut]),
             Material(training, use_labels=True, rows=WINDOWS, seed=seed),
             course=course,
-            timed=course is None,
+            timed=False,
         )
     return output

@@ -166,11 +166,21 @@ def split(found: Sequence[Labelled], *, by_chromosome: bool, seed: int) -> Split
         "sequences of class 0 in them": int((alike == 0).sum()),
         "sequences of class 1 in them": int((alike == 1).sum()),
         "largest component": int(sizes.max()),
+        "test sequences in a hundred that an ordinary split would leave a relative of in training": round(
+            100 * relatives(component, seed)
+        ),
     }
     known = [replace(each, component=int(number)) for each, number in zip(placed, component, strict=True)]
     return Split(
         {name: [known[at] for at in np.flatnonzero(kept & (part == n))] for n, name in enumerate(PARTS)}, facts
     )
+
+
+def relatives(component: NDArray[np.int64], seed: int) -> float:
+    """The share of test sequences with a member of their component in training, were single sequences dealt out."""
+    order = np.random.default_rng(seed).permutation(component)
+    test, training = round(SHARES[0] * len(order)), round((1 - SHARES[2]) * len(order))
+    return float(np.isin(order[:test], order[training:]).mean())
 
 
 def deal(unit: NDArray[np.generic], seed: int) -> NDArray[np.int64]:

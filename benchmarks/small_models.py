@@ -430,7 +430,7 @@ KINDS = {
             _gpn,
             _gpn_files,
             cuts=_FFN | _CHANNELS,
-            steps=1100,
+            steps=800,
         ),
         Kind(
             "hyena",
@@ -459,7 +459,7 @@ KINDS = {
             _hyena,
             _hyena_files,
             cuts=_FFN | _CHANNELS,
-            steps=1400,
+            steps=900,
             fixed=_hyena_fixed,
         ),
         Kind(
@@ -478,7 +478,7 @@ KINDS = {
             _bert,
             _bert_files,
             cuts=_FFN,
-            steps=1200,
+            steps=800,
         ),
         Kind(
             "nt",

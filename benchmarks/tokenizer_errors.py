@@ -83,8 +83,11 @@ class Variant:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What the variant is scored under: pruned models that were not recovered only as it is."""
-        return CONDITIONS[:1] if self.cut and not self.recovered else CONDITIONS
+        """What the variant is scored under: pruned models as they are, and recovered ones at the most errors; all of
+        it for the whole model and for what is most compressed of the cut that every family can have."""
+        if not self.cut or (self.cut == "ffn" and self.recovered and self.int8):
+            return CONDITIONS
+        return (CONDITIONS[0], f"{100 * ERRORS[-1]:g}") if self.recovered else CONDITIONS[:1]
 
 
 def variants(kind: Kind) -> Iterator[Variant]:

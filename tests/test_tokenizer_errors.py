@@ -16,6 +16,7 @@ from benchmarks.labelled_tasks import (
     deal,
     one_base_late,
     promoters,
+    relatives,
     split,
     with_errors,
 )
@@ -103,6 +104,12 @@ def test_whole_units_are_dealt_out_in_shares() -> None:
     assert all(len(set(part[unit == number].tolist())) == 1 for number in range(400))
     assert np.bincount(part) / len(unit) == pytest.approx(SHARES, abs=0.01)
     assert not np.array_equal(part, deal(unit, 6))
+
+
+def test_what_an_ordinary_split_would_leave_in_both_parts() -> None:
+    assert relatives(np.arange(1000), 1) == 0
+    assert relatives(np.zeros(1000, np.int64), 1) == 1
+    assert relatives(np.repeat(np.arange(500), 2), 1) == pytest.approx(SHARES[2], abs=0.06)
 
 
 @pytest.mark.parametrize(
