@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgeseq.bundle import Bundle
+from edgeseq.manifest import TaskKind
 from edgeseq.normalise import reverse_complement
 from edgeseq.read import Read
 from edgeseq.scorer import Scorer
@@ -34,9 +35,15 @@ RUN = 65_536
 """Positions that are computed together: all intermediate results of them lie in memory at a time."""
 ROWS = 48
 """Rows of each length bucket."""
-POSITIONS = 160_000
-"""For models that speak of single bases: positions that all rows together compute. Three quarters of them are for full
-windows, and a bucket gets a row at least."""
+POSITIONS = 120_000
+"""For models that speak of single bases: positions that all rows together compute, three quarters of them in full
+windows."""
+
+
+def usual_method(kind: TaskKind) -> Method:
+    """The method where nobody names one. A model of single bases finds what is rare: its highest activations are at one
+    position of thousands, and a percentile would clip just them."""
+    return "min-max" if kind == "token-classification" else "percentile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,8 @@ def rows_of(bundle: Bundle, scorer: Scorer, sample: Sample, *, rows: int = ROWS,
     filled: dict[int, list[NDArray[Any]]] = {}
     room = dict.fromkeys(buckets, rows)
     if bundle.manifest.task.kind == "token-classification":
-        room = {bucket: min(rows, _fitting(bucket, buckets, reach)) for bucket in buckets}
-    wanted = set(buckets)
+        room = _fitting(buckets, reach, rows)
+    wanted = {bucket for bucket in buckets if room[bucket]}
     for read in _both_strands(sample, bundle.manifest.input.alphabet, rng):
         for ids in scorer.encode(_cut(read, buckets, wanted, rng)):
             length = next((bucket for bucket in buckets if len(ids) <= bucket), len(ids))
@@ -91,10 +98,18 @@ def rows_of(bundle: Bundle, scorer: Scorer, sample: Sample, *, rows: int = ROWS,
     return Rows(tuple(batches))
 
 
-def _fitting(bucket: int, buckets: Sequence[int], reach: int) -> int:
-    """Rows of a bucket that its part of `POSITIONS` has room for, one at least."""
-    share = POSITIONS * 3 // 4 if bucket == buckets[-1] else POSITIONS // 4 // max(1, len(buckets) - 1)
-    return max(1, share // (bucket + reach))
+def _fitting(buckets: Sequence[int], reach: int, most: int) -> dict[int, int]:
+    """How many rows of each bucket `POSITIONS` have room for, one full window at least; the longest come first."""
+    room = dict.fromkeys(buckets, 0)
+    left = POSITIONS // 4
+    for place in reversed(range(len(buckets))):
+        cost = buckets[place] + reach
+        if place == len(buckets) - 1:
+            room[buckets[place]] = max(1, min(most, POSITIONS * 3 // 4 // cost))
+        elif cost <= left:
+            room[buckets[place]] = max(1, min(most, left // (place + 1) // cost))
+            left -= room[buckets[place]] * cost
+    return room
 
 
 def run(scorer: Scorer, rows: Rows, output: str, digest: Digest) -> list[NDArray[np.float32]]:

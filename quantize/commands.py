@@ -12,7 +12,7 @@ from devices.profiles import Profile, device_names, load_profile
 from edgeseq.errors import UsageError
 from edgeseq.manifest import Task
 from quantize.budget import METRICS, TRUTHFUL, Budget
-from quantize.calibrate import METHODS, Method
+from quantize.calibrate import METHODS, Method, usual_method
 from quantize.sample import Sample, has_labels, labelled, unlabelled
 from quantize.sites import read_sites
 
@@ -46,7 +46,9 @@ from quantize.sites import read_sites
 @click.option("--confidence", default=0.95, show_default=True, type=click.FloatRange(0.5, 1, True, True))
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option(
-    "--method", default="percentile", show_default=True, type=click.Choice(METHODS), help="Activation ranges."
+    "--method",
+    type=click.Choice(METHODS),
+    help="Activation ranges. [default: percentile; for models of single bases min-max]",
 )
 @click.option(
     "--calibration-reads", default=2000, show_default=True, type=click.IntRange(1), help="Use at most so many."
@@ -72,7 +74,7 @@ def compress_command(
     background: str,
     confidence: float,
     seed: int,
-    method: Method,
+    method: Method | None,
     calibration_reads: int,
     schemes: tuple[str, ...],
     forced: tuple[str, ...],
@@ -104,7 +106,7 @@ def compress_command(
         budgets=parse_budgets(budgets, task.kind, task.activation),
         confidence=confidence,
         seed=seed,
-        method=method,
+        method=method or usual_method(task.kind),
         reduce_range=not full_range,
         per_channel=not per_tensor,
         schemes=schemes,

@@ -105,7 +105,8 @@ def compress(
     found = chosen_operators(bundle, wish, progress)
     reference = scorer_of(bundle)
     rows = rows_of(bundle, reference, calibration, seed=wish.seed)
-    progress(f"calibrating on {rows.rows} rows of {len(rows.batches)} lengths")
+    lengths = len({batch.shape[1] for batch in rows.batches})
+    progress(f"calibrating on {rows.rows} rows of {lengths} lengths")
     gauge = gauge_for(bundle, asked.background, asked.threshold)
     bench = Bench(bundle, measured_settings(bundle, found, rows, wish), rows, gauge)
 

@@ -100,6 +100,8 @@ def _protected(
         return f"a filter over {max(value.shape[2:])} positions: its error adds up along the sequence"
     if kind == "dense" and value is not None and _fixed_transform(np.asarray(value, np.float64)):
         return "a fixed transform (Fourier or alike), not learnt weights"
+    if task == "token-classification" and kind == "convolution" and _is_head(rewriter, node):
+        return "it gives the scores of single bases: in 256 steps, many would be equal"
     if task in ("masked-lm", "causal-lm") and kind == "dense" and _is_head(rewriter, node):
         return "the head over the vocabulary: differences of its log-probabilities are the result"
     return ""

@@ -25,7 +25,7 @@ from quantize.budget import Budget
 from quantize.resample import REPEATS, weights
 from quantize.sample import Sample
 from quantize.sites import Sites
-from quantize.verdict import Size, Verdict, decide, share_verdict
+from quantize.verdict import Size, Verdict, decide, lost_classes, share_verdict
 
 BLOCK = 50_000
 """Longer sequences count as several: what lies so many bases apart is rounded independently."""
@@ -124,7 +124,9 @@ class PositionTrial:
     def verdicts(
         self, before: Values, after: Values, budgets: Sequence[Budget], *, confidence: float, seed: int
     ) -> tuple[Verdict, ...]:
-        """For ``topk`` a verdict of each label but the background: each has to stay inside of the budget."""
+        """For ``topk`` a verdict of each label but the background: each has to stay inside of the budget. And one named
+        ``class LABEL`` for every label of which provably too many positions fall below the threshold: a top *k* stays
+        the same where all scores of a label sink."""
         found: list[Verdict] = []
         background = self.background(before)
         for number, budget in enumerate(budgets):
@@ -134,7 +136,7 @@ class PositionTrial:
                 continue
             wanted = [label for label in self._task.labels if label != background]
             found += [self._topk(before, after, label, budget, confidence, rng) for label in wanted]
-        return tuple(found)
+        return (*found, *self._classes(before, after, background, budgets, confidence))
 
     def breakdown(
         self, before: Values, after: Values, reference: Scorer, candidate: Scorer, seed: int
@@ -184,6 +186,17 @@ class PositionTrial:
             )
         scores = [np.where(np.isnan(each[:, place]), -np.inf, each[:, place]) for each in (before, after)]
         return topk_verdict(name, budget.limit, scores[0], scores[1], (self._group, self._file), sites, confidence, rng)
+
+    def _classes(
+        self, before: Values, after: Values, background: str, budgets: Sequence[Budget], confidence: float
+    ) -> list[Verdict]:
+        lost, source = {}, {}
+        for place, label in enumerate(self._task.labels):
+            if label != background:
+                called = np.flatnonzero(before[:, place] >= self._threshold)
+                lost[label] = ~(after[called, place] >= self._threshold)
+                source[label] = self._file[called]
+        return lost_classes(lost, source, budgets, confidence, "sites")
 
     def _flips(
         self,
@@ -255,7 +268,8 @@ def topk_verdict(
         found = [each.drawn(lot) for lot in weights(len(each.of_group), rng, repeats)]
         gone, drawn = (np.concatenate(part) for part in zip(*found, strict=True))
         plain = gone / np.maximum(drawn, 1)
-        padded = (gone + rng.poisson(1.0, len(gone))) / (drawn + 1)
+        worse = gone + rng.poisson(1.0, len(gone))
+        padded = worse / np.maximum(drawn + 1, worse)
         upper = max(upper, float(np.quantile(padded, confidence)))
         lower = min(lower, float(np.quantile(plain, 1 - confidence)))
         spread = max(spread, float(np.quantile(plain, confidence)) - share)

@@ -53,7 +53,10 @@ def search(
     ``tolerated``: the share of rows that may flip; a chain of steps ends at a mixture well below it.
     """
     alone = {(each.operator, each.scheme): each for each in ranked}
-    ladders = {operator.name: [scheme.name for scheme in schemes(operator)] for operator in operators}
+    ladders = {
+        operator.name: [each.name for each in schemes(operator) if _worth(operator, alone[operator.name, each.name])]
+        for operator in operators
+    }
     kinds = {operator.name: operator.kind for operator in operators}
     found: dict[tuple[tuple[str, str], ...], Point] = {}
     starts = [start for start in _starts(ladders, kinds) if start]
@@ -74,6 +77,11 @@ def search(
                 break
             choice = step
     return pareto(list(found.values()), len(bench.bundle.graph))
+
+
+def _worth(operator: Operator, alone: Sensitivity) -> bool:
+    """Whether a format does anything for an operator: a table has to become smaller."""
+    return operator.kind != "table" or alone.saved > 0
 
 
 def merit(point: Point, size: int) -> tuple[float, float, str]:
@@ -133,12 +141,9 @@ def _step(
     if not candidates:
         return None
     worst = max(sorted(candidates), key=gain)
-    careful = [
-        scheme
-        for scheme in ladders[worst]
-        if SCHEMES[scheme].share > SCHEMES[choice[worst]].share
-        and alone[worst, scheme].error < alone[worst, choice[worst]].error
-    ]
+    better = [scheme for scheme in ladders[worst] if alone[worst, scheme].error < alone[worst, choice[worst]].error]
+    careful = [scheme for scheme in better if SCHEMES[scheme].share > SCHEMES[choice[worst]].share]
+    careful += [scheme for scheme in better if SCHEMES[scheme].share == SCHEMES[choice[worst]].share]
     changed = dict(choice)
     if careful:
         changed[worst] = careful[0]

@@ -10,7 +10,7 @@ three.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -95,9 +95,8 @@ def judge(pairs: Pairs, budgets: Sequence[Budget], *, confidence: float = 0.95, 
         measures[budget.metric](pairs, budget, confidence, np.random.default_rng((seed, number)))
         for number, budget in enumerate(budgets)
     ]
-    limit = max([WORST_CLASS, *(5 * budget.limit for budget in budgets)])
     if pairs.labels and budgets and budgets[0].metric != "spearman":
-        verdicts += _classes(pairs, limit, confidence)
+        verdicts += _classes(pairs, budgets, confidence)
     return tuple(verdicts)
 
 
@@ -262,24 +261,52 @@ def _needed(reads: int, room: float, spread: float, unseen: float) -> int | None
     return None
 
 
-def _classes(pairs: Pairs, limit: float, confidence: float) -> list[Verdict]:
-    """OVER for every class whose right calls are lost more often than ``limit``, beyond chance among all classes."""
-    present = {}
-    for place in range(len(pairs.labels)):
+def _classes(pairs: Pairs, budgets: Sequence[Budget], confidence: float) -> list[Verdict]:
+    """`lost_classes` of right calls."""
+    lost, source = {}, {}
+    for place, label in enumerate(pairs.labels):
         truth, before, after = pairs.having(place)
-        if np.count_nonzero(truth & before) >= CLASS_READS:
-            present[place] = truth & before, after
+        right = truth & before
+        lost[label], source[label] = ~after[right], pairs.source[right]
+    return lost_classes(lost, source, budgets, confidence, "reads")
+
+
+def lost_classes(
+    lost: Mapping[str, NDArray[np.bool_]],
+    source: Mapping[str, NDArray[Any]],
+    budgets: Sequence[Budget],
+    confidence: float,
+    unit: str,
+) -> list[Verdict]:
+    """OVER for every class of `CLASS_READS` calls or more that provably loses more of them than it may, beyond chance
+    among all classes. Class → whether each of its calls was lost, and the file of each."""
+    limit = max([WORST_CLASS, *(5 * budget.limit for budget in budgets)])
+    present = {label: gone for label, gone in lost.items() if len(gone) >= CLASS_READS}
     found = []
-    for place, (right, after) in present.items():
-        total, lost = int(right.sum()), int((right & ~after).sum())
+    for label, gone in present.items():
+        total, count = len(gone), int(gone.sum())
         error = (1 - confidence) / len(present)
-        lower = float(beta.ppf(error, lost, total - lost + 1)) if lost else 0.0
+        lower = float(beta.ppf(error, count, total - count + 1)) if count else 0.0
         if lower <= limit:
             continue
-        upper = float(beta.ppf(1 - error, lost + 1, total - lost)) if lost < total else 1.0
-        share, files = lost / total, len(np.unique(pairs.source[right]))
-        name = f"class {pairs.labels[place]}"
-        found.append(Verdict(name, limit, "OVER", 1.0, 1 - share, share, lower, upper, total, files, confidence))
+        upper = float(beta.ppf(1 - error, count + 1, total - count)) if count < total else 1.0
+        share, files = count / total, len(np.unique(source[label]))
+        found.append(
+            Verdict(
+                f"class {label}",
+                limit,
+                "OVER",
+                1.0,
+                1 - share,
+                share,
+                lower,
+                upper,
+                total,
+                files,
+                confidence,
+                unit=unit,
+            )
+        )
     return found
 
 
