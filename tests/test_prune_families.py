@@ -17,16 +17,20 @@ from export.checkpoint import Checkpoint, open_checkpoint
 from export.errors import FamilyError
 from export.families import find
 from export.network import Model, Outputs, Request
+from export.networks.striped_hyena import StripedNetwork
 from export.operators.norm import RmsNorm
 from export.parity import compare, feed
 from export.pruning import ANATOMIES, anatomy_of
 from export.pruning.files import write_checkpoint
 from export.pruning.prune import cut_kind
+from export.pruning.rows import Row
+from export.pruning.scores import entry_scores
 from export.rows import batch_for
 from export.tracing import trace
 from quantize.prune.anatomy import Anatomy, Kind
 from quantize.prune.choice import choose_layers, choose_units
 from quantize.prune.cut import drop_layers, kept_of, removed_entries, silence
+from quantize.prune.errors import PruneError
 
 EXACT = {
     "ESM-2": ("ffn", "heads"),
@@ -288,6 +292,131 @@ def test_heads_leave_each_layer_on_its_own_and_are_named_by_their_first_numbers(
     assert [len(block.attention.output.weight[0]) for block in model.network.blocks] == [8, 8, 16]  # type: ignore[union-attr]
 
 
+def test_a_narrower_network_has_heads_of_the_same_size(tmp_path: Path) -> None:
+    checkpoint, _, anatomy = opened(FAMILIES["ESM-2"](tmp_path / "whole"))
+    heads, width = anatomy.kind("heads"), anatomy.kind("width")
+    assert heads is not None
+    assert width is not None
+    pruned(tmp_path / "few", checkpoint, heads, [[0], [], [1]])
+    checkpoint, _, anatomy = opened(tmp_path / "few")
+    width = anatomy.kind("width")
+    assert width is not None
+    assert width.counts is not None
+    assert width.counts(0.4) == [16, 1, 2, 1]
+    small = pruned(tmp_path / "narrow", checkpoint, width, chosen(width))
+    config = json.loads((tmp_path / "narrow/config.json").read_text())
+    assert (config["hidden_size"], config["num_attention_heads"]) == (16, 2)
+    assert config["pruned_heads"] == {"0": [1], "2": [1]}
+    assert [block.attention.heads for block in small.network.blocks] == [1, 2, 1]  # type: ignore[union-attr]
+    again = opened(tmp_path / "narrow")[2].kind("width")
+    assert again is not None
+    assert again.counts is not None
+    with pytest.raises(PruneError, match=r"--width 0\.5: no number of 2 heads can leave all layers"):
+        again.counts(0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "keys"),
+    [
+        (
+            "Evo 2",
+            0.5,
+            {"hidden_size": 8, "num_attention_heads": 1, "hcs_filter_groups": 2, "hcm_filter_groups": 1},
+        ),
+        (
+            "Evo 2 with four heads",  # 16 channels share a medium filter: two heads leave at a time
+            0.3,
+            {"hidden_size": 16, "num_attention_heads": 2, "hcm_filter_groups": 1, "hcl_filter_groups": 16},
+        ),
+        ("Evo 1 with four heads", 0.3, {"hidden_size": 24, "num_attention_heads": 3}),
+    ],
+)
+def test_filters_serve_as_many_channels_as_before(
+    tmp_path: Path, name: str, share: float, keys: dict[str, int]
+) -> None:
+    checkpoint, model, anatomy = opened(FAMILIES[name](tmp_path / "whole"))
+    kind = anatomy.kind("width")
+    assert kind is not None
+    small = pruned(tmp_path / "small", checkpoint, kind, chosen(kind, share))
+    config = open_checkpoint(tmp_path / "small").config
+    assert {key: config[key] for key in keys} == keys
+    assert config["eps"] == pytest.approx(1e-6 * (checkpoint.config["hidden_size"] / keys["hidden_size"]) ** 0.5)
+    before, after = model.network, small.network
+    assert isinstance(before, StripedNetwork)
+    assert isinstance(after, StripedNetwork)
+    assert [after.shape.width // groups for groups in after.shape.groups] == [
+        before.shape.width // groups for groups in before.shape.groups
+    ]
+
+
+def test_models_that_are_known_by_their_width_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = FAMILIES["Evo 2"](tmp_path / "whole")
+    monkeypatch.setattr("export.pruning.striped.FLOAT8_WIDTHS", (16,))
+    anatomy = opened(folder)[2]
+    assert anatomy.kind("width") is None
+    assert anatomy.refusals["width"].startswith("checkpoints of 16 channels are known by their number to need products")
+
+
+def test_scales_lie_on_a_line_between_the_first_and_the_last(tmp_path: Path) -> None:
+    checkpoint, model, anatomy = opened(FAMILIES["NTv3 repeating"](tmp_path / "whole"))
+    kind = anatomy.kind("width")
+    assert kind is not None
+    assert model.network.shape.widths == [10, 11, 13]  # type: ignore[union-attr]
+    assert [units.where for units in kind.units] == [
+        "scale 0",
+        "scale 1",
+        "scale 2",
+        "scale 0, upwards",
+        "scale 1, upwards",
+    ]
+    small = pruned(tmp_path / "small", checkpoint, kind, chosen(kind, 0.4))
+    assert small.network.shape.widths == [6, 7, 8]  # type: ignore[union-attr]
+    assert open_checkpoint(tmp_path / "small").config["key_size"] == 6
+
+
+@pytest.mark.parametrize(("removed", "bases", "units"), [([1], [0], [0, 1]), ([0, 1], [], [0, 1]), ([0, 3], [1], [0])])
+def test_layers_leave_before_and_behind_the_conversion(
+    tmp_path: Path, removed: list[int], bases: list[int], units: list[int]
+) -> None:
+    checkpoint, model, anatomy = opened(FAMILIES["MxDNA"](tmp_path / "whole"))
+    assert anatomy.stack is not None
+    assert anatomy.stack.count == 4
+    assert anatomy.stack.layer_of("model.token_layers.1.ffn.ffn.w1.weight") == (
+        "model.token_layers.",
+        3,
+        ".ffn.ffn.w1.weight",
+    )
+    config = copy.deepcopy(dict(checkpoint.config))
+    anatomy.stack.configure(config, kept_of(4, removed))
+    assert (config["num_hidden_layers"], config["conversion_layer_idx"]) == (len(bases) + len(units) + 1, len(bases))
+    (tmp_path / "small").mkdir()
+    tensors = drop_layers(checkpoint.tensors, anatomy.stack, removed)
+    write_checkpoint(tmp_path / "small", checkpoint, config, tensors, {})
+    small = logits(opened(tmp_path / "small")[1])
+    network = model.network
+    for part, left in (("nucleotide_layers", bases), ("token_layers", units)):
+        setattr(network, part, nn.ModuleList(network.get_submodule(f"{part}.{at}") for at in left))
+    torch.testing.assert_close(small, logits(model), rtol=1e-4, atol=2e-5)
+
+
+def test_scores_of_reordered_rows_are_those_of_the_published_ones(tmp_path: Path) -> None:
+    """What a channel of a gate is worth does not depend on the order in which checkpoints store its parts."""
+    checkpoint, model, _ = opened(FAMILIES["Evo 2"](tmp_path / "whole"))
+    rows = [Row(np.arange(65, 85), None) for _ in range(8)]
+    found = entry_scores(checkpoint, model, rows, "taylor", 1)
+    name, own = "blocks.0.projections.weight", "blocks.0.mixer.projections.weight"
+    weight = dict(model.network.named_parameters())[own].detach()
+    taken = weight[model.network.rows[own].argsort()]
+    torch.testing.assert_close(taken, checkpoint.tensors[name].float())
+    zero = copy.deepcopy(dict(checkpoint.tensors))
+    zero[name][7] = 0
+    (tmp_path / "quiet").mkdir()
+    write_checkpoint(tmp_path / "quiet", checkpoint, checkpoint.config, zero, {})
+    quiet, other, _ = opened(tmp_path / "quiet")
+    assert found[name][7].sum() > 0
+    assert entry_scores(quiet, other, rows, "taylor", 1)[name][7].sum() == 0
+
+
 @pytest.mark.parametrize(
     ("heads", "message"),
     [
@@ -322,12 +451,21 @@ def test_transformers_builds_the_same_shapes_from_the_configuration(tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "kind_name"), [("ESM-2", "heads"), ("GENA-LM", "heads")])
+@pytest.mark.parametrize(
+    ("name", "kind_name"),
+    [
+        ("ESM-2", "heads"),
+        ("GENA-LM", "heads"),
+        ("GPN-MSA", "width"),
+        ("NTv3", "width"),
+        ("Evo 2 with four heads", "width"),
+    ],
+)
 def test_what_is_left_exports_and_its_graph_agrees(tmp_path: Path, name: str, kind_name: str) -> None:
     checkpoint, model, anatomy = opened(FAMILIES[name](tmp_path / "whole"))
     kind = anatomy.kind(kind_name)
     assert kind is not None
-    removed = chosen(kind)
+    removed = chosen(kind, 0.25 if name == "GPN-MSA" else 0.4)
     small = pruned(tmp_path / "small", checkpoint, kind, removed)
     graph = trace(small.network, ("logits",))
     compare(small, graph.SerializeToString(), ("logits",))
