@@ -250,6 +250,10 @@ def _keep(path: Path, found: Codes) -> None:
     partial.replace(path)
 
 
+def _kept(path: Path) -> Codes | None:
+    return np.load(path) if path.exists() else None
+
+
 def gather(place: Place, split: Split, kinds: Sequence[Kind]) -> Table:
     """All figures that the work folder holds."""
     test = split.parts["test"]
@@ -258,10 +262,13 @@ def gather(place: Place, split: Split, kinds: Sequence[Kind]) -> Table:
     figures: list[Figure] = []
 
     def add(model: str, variant: str, condition: str, size: int = 0) -> None:
-        path, reference = (place.calls(model, one, condition) for one in (variant, REFERENCE))
-        if path.exists():
-            beside = np.load(reference) if size else None
-            figures.append(Figure.of((model, variant, condition), draws, np.load(path), beside, size))
+        called, reference, clean = (
+            _kept(place.calls(model, *key))
+            for key in ((variant, condition), (REFERENCE, condition), (variant, CONDITIONS[0]))
+        )
+        if called is not None:
+            beside = reference if size else None
+            figures.append(Figure.of((model, variant, condition), draws, called, beside, clean, size))
 
     for condition in CONDITIONS:
         add(CONTROL, REFERENCE, condition)

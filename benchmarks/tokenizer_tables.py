@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +40,8 @@ _COLOURS = {
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One variant under one condition: its MCC, and beside the float model on the same sequences the change of MCC and
-    the share of changed calls. ``bytes`` are the graph's; 0 for a control."""
+    the share of changed calls; ``moved`` is the share of calls that differ from its own of the sequences as they are.
+    ``bytes`` are the graph's; 0 for a control."""
 
     model: str
     variant: str
@@ -49,17 +50,27 @@ class Figure:
     mcc: Estimate
     change: Estimate | None
     flips: Estimate | None
+    moved: Estimate | None
     bytes: int
 
     @classmethod
     def of(
-        cls, key: tuple[str, str, str], draws: Draws, called: Codes, reference: Codes | None = None, size: int = 0
+        cls,
+        key: tuple[str, str, str],
+        draws: Draws,
+        called: Codes,
+        reference: Codes | None = None,
+        clean: Codes | None = None,
+        size: int = 0,
     ) -> Figure:
-        """That of model, variant and condition (``key``)."""
-        changed = flips = None
+        """That of model, variant and condition (``key``), beside the float model's calls and its own of the sequences
+        as they are."""
+        changed = flips = moved = None
         if reference is not None and key[1] != REFERENCE:
             changed, flips = draws.change(reference, called), draws.flips(reference, called)
-        return cls(*key, len(called), draws.score(called), changed, flips, size)
+        if clean is not None and key[2] != "0":
+            moved = draws.flips(clean, called)
+        return cls(*key, len(called), draws.score(called), changed, flips, moved, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +105,12 @@ class Table:
         blocks = [
             f"### {self.title[0].upper()}{self.title[1:]}",
             f"Sequences (of class 1; components): {parts}. The split: {facts}.",
+            "What compression changes:",
             self._compression(),
+            "MCC under errors:",
             self._errors(),
+            "Calls that differ from the same model's calls of the sequences as they are:",
+            self._moved(),
         ]
         return "\n\n".join(blocks) + "\n"
 
@@ -122,22 +137,31 @@ class Table:
 
     def _errors(self) -> str:
         lines = [
-            "| model | variant | " + " | ".join(f"MCC, {STEPS[each]}" for each in STEPS) + " | "
-            "5 %: change to float | 5 %: changed calls |",
+            f"| model | variant | {' | '.join(STEPS.values())} | 5 %: change to float | 5 %: changed calls |",
             "|---|---|" + "--:|" * (len(STEPS) + 2),
         ]
-        for model in ([CONTROL] if self.figure(CONTROL, REFERENCE, "0") else []) + self.models:
-            for variant in self.variants(model):
-                found = [self.figure(model, variant, condition) for condition in STEPS]
-                last = self.figure(model, variant, "5")
-                if last is None or found[1] is None:
-                    continue
-                cells = " | ".join(mcc_cell(each.mcc) if each else "" for each in found)
-                name = KINDS[model].tokens if model in KINDS else "logistic regression on 5-mers"
-                lines.append(
-                    f"| {name} | {title(variant)} | {cells} | {change_cell(last.change)} | {share_cell(last.flips)} |"
-                )
+        for name, variant, found in self._complete():
+            cells = " | ".join(mcc_cell(one.mcc) for one in found.values())
+            last = f"{change_cell(found['5'].change)} | {share_cell(found['5'].flips)}"
+            lines.append(f"| {name} | {title(variant)} | {cells} | {last} |")
         return "\n".join(lines)
+
+    def _moved(self) -> str:
+        names = [name for step, name in STEPS.items() if step != "0"]
+        lines = [f"| model | variant | {' | '.join(names)} |", "|---|---|" + "--:|" * len(names)]
+        for name, variant, found in self._complete():
+            cells = " | ".join(share_cell(one.moved) for step, one in found.items() if step != "0")
+            lines.append(f"| {name} | {title(variant)} | {cells} |")
+        return "\n".join(lines)
+
+    def _complete(self) -> Iterator[tuple[str, str, dict[str, Figure]]]:
+        """Name, variant and figures of what was scored under every condition."""
+        for model in (CONTROL, *self.models):
+            for variant in self.variants(model):
+                found = {step: self.figure(model, variant, step) for step in STEPS}
+                known = {step: one for step, one in found.items() if one is not None}
+                if len(known) == len(STEPS):
+                    yield (KINDS[model].tokens if model in KINDS else "logistic regression on 5-mers"), variant, known
 
 
 def title(variant: str) -> str:
@@ -175,7 +199,7 @@ def _short(value: float, sign: str = "-") -> str:
 def write_csv(path: Path, tables: Sequence[Table]) -> None:
     """A row for each figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = [f"{what}{end}" for what in ("mcc", "change", "flips") for end in ("", "_low", "_high")]
+    names = [f"{what}{end}" for what in ("mcc", "change", "flips", "moved") for end in ("", "_low", "_high")]
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["task", "model", "variant", "errors", "sequences", "bytes", *names])
@@ -183,7 +207,7 @@ def write_csv(path: Path, tables: Sequence[Table]) -> None:
             for one in table.figures:
                 numbers = [
                     f"{number:.5f}" if each is not None else ""
-                    for each in (one.mcc, one.change, one.flips)
+                    for each in (one.mcc, one.change, one.flips, one.moved)
                     for number in ((each.value, each.low, each.high) if each is not None else (0, 0, 0))
                 ]
                 rows.writerow(
@@ -192,62 +216,53 @@ def write_csv(path: Path, tables: Sequence[Table]) -> None:
 
 
 def write_plot(path: Path, tables: Sequence[Table]) -> None:
-    """MCC against errors for each model, float and int8; and what compression changes, with intervals."""
+    """For each task: MCC against errors, calls that errors move, and what compression changes, with intervals."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import lines
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(len(tables), 2, figsize=(11, 3.6 * len(tables)), width_ratios=(3, 4), squeeze=False)
+    figure, axes = plt.subplots(len(tables), 3, figsize=(13, 4 * len(tables)), width_ratios=(3, 3, 4), squeeze=False)
     rates = [int(each) for each in STEPS if each.isdigit()]
-    for (left, right), table in zip(axes, tables, strict=True):
+    for (left, middle, right), table in zip(axes, tables, strict=True):
         for number, model in enumerate([CONTROL, *table.models]):
-            colour = _COLOURS[model]
             for variant, (style, _) in STYLES.items():
-                found = [table.figure(model, variant, str(rate)) for rate in rates]
-                kept = [(rate, one.mcc) for rate, one in zip(rates, found, strict=True) if one is not None]
-                if not kept:
-                    continue
-                at = [rate + 0.05 * (number - 2) for rate, _ in kept]
-                left.plot(at, [one.value for _, one in kept], style, color=colour, linewidth=1.3)
-                if variant == REFERENCE:
-                    sides = [[one.value - one.low for _, one in kept], [one.high - one.value for _, one in kept]]
-                    left.errorbar(at, [one.value for _, one in kept], sides, fmt="o", color=colour, markersize=3)
+                found = {rate: table.figure(model, variant, str(rate)) for rate in rates}
+                scored = {rate: one.mcc for rate, one in found.items() if one is not None}
+                moved = {rate: one.moved for rate, one in found.items() if one is not None and one.moved is not None}
+                for axis, estimates in ((left, scored), (middle, moved)):
+                    at = [rate + 0.06 * (number - 2) for rate in estimates]
+                    values = [one.value for one in estimates.values()]
+                    axis.plot(at, values, style, color=_COLOURS[model], linewidth=1.3)
+                    if variant == REFERENCE:
+                        below = [one.value - one.low for one in estimates.values()]
+                        above = [one.high - one.value for one in estimates.values()]
+                        axis.errorbar(at, values, [below, above], fmt="o", color=_COLOURS[model], markersize=3)
         left.set_xlabel("sequencing errors, %")
-        left.set_ylabel("MCC (95 % interval)")
+        left.set_ylabel("MCC")
         left.set_title(f"{table.title}, n = {table.test:,}", fontsize=9)
-        shown = [
-            (model, variant, condition)
-            for model in table.models
-            for variant in table.variants(model)
-            for condition in ("0", "5")
-        ]
+        middle.set_xlabel("sequencing errors, %")
+        middle.set_ylabel("share of calls that errors change")
+        shown = [(model, variant) for model in table.models for variant in table.variants(model)]
         height = 0
-        for model, variant, condition in reversed(shown):
-            one = table.figure(model, variant, condition)
+        for model, variant in reversed(shown):
+            one = table.figure(model, variant, "0")
             if one is None or one.change is None:
                 continue
-            marker = "o" if condition == "0" else "x"
             right.plot([one.change.low, one.change.high], [height, height], color=_COLOURS[model], linewidth=1.5)
-            right.plot(one.change.value, height, marker, color=_COLOURS[model], markersize=4)
-            if condition == "0":
-                right.annotate(
-                    f"{model} {title(variant)}",
-                    (1.01, height),
-                    xycoords=("axes fraction", "data"),
-                    fontsize=6,
-                    va="center",
-                )
+            right.plot(one.change.value, height, "o", color=_COLOURS[model], markersize=4)
+            name, place = f"{model}: {title(variant)}", ("axes fraction", "data")
+            right.annotate(name, (1.01, height), xycoords=place, fontsize=6, va="center")
             height += 1
         right.axvline(0, color="#999999", linewidth=0.8)
         right.set_yticks([])
-        right.set_xlabel("change of MCC to float (o: no errors, x: 5 %)")
+        right.set_xlabel("change of MCC to float, no errors")
     handles = [lines.Line2D([], [], color=colour, label=model) for model, colour in _COLOURS.items()]
     for style, name in STYLES.values():
         handles.append(lines.Line2D([], [], color="black", linestyle=style, label=name))
     figure.legend(handles=handles, loc="lower center", ncol=len(handles), fontsize=7, frameon=False)
-    figure.tight_layout(rect=(0, 0.04, 0.88, 1))
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
