@@ -35,7 +35,7 @@ class Rewriter:
 
     def readers(self, tensor: str) -> list[onnx.NodeProto]:
         """The nodes of the main graph that read a tensor, those with it inside of a subgraph included."""
-        return [node for node in self.graph.node if tensor in _reads(node)]
+        return [node for node in self.graph.node if tensor in reads(node)]
 
     def constant(self, tensor: str) -> NDArray[Any] | None:
         """The value of a tensor that is stored with the model, also behind `Constant`, `Cast` and `Identity`; None
@@ -113,7 +113,7 @@ class Rewriter:
         kept: list[onnx.NodeProto] = []
         for node in reversed(_ordered(list(self.graph.node))):
             if wanted.intersection(node.output):
-                wanted.update(_reads(node))
+                wanted.update(reads(node))
                 kept.append(node)
         nodes = [onnx.NodeProto.FromString(node.SerializeToString(deterministic=True)) for node in reversed(kept)]
         stored = [tensor for tensor in self.graph.initializer if tensor.name in wanted]
@@ -154,7 +154,7 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """The nodes so that each stands behind the makers of what it reads, otherwise in their order."""
     makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
-    needs = [{makers[name] for name in _reads(node) if name in makers} for node in nodes]
+    needs = [{makers[name] for name in reads(node) if name in makers} for node in nodes]
     readers: dict[int, list[int]] = {}
     for place, sources in enumerate(needs):
         for source in sources:
@@ -172,13 +172,13 @@ def _ordered(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     return order
 
 
-def _reads(node: onnx.NodeProto) -> set[str]:
+def reads(node: onnx.NodeProto) -> set[str]:
     """Every tensor that a node reads, those that its subgraphs take from outside included."""
     names = {name for name in node.input if name}
     for graph in subgraphs(node):
         own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
         own |= {name for inner in graph.node for name in inner.output}
         for inner in graph.node:
-            names |= _reads(inner) - own
+            names |= reads(inner) - own
         names |= {value.name for value in graph.output} - own
     return names
