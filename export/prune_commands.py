@@ -25,7 +25,8 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     "--calibrate",
     required=True,
     type=click.Path(path_type=Path, exists=True),
-    help="Sequences of the task: reads, or a table with a column 'sequence'. A quarter is only measured on.",
+    help="Sequences of the task: reads, or a table with a column 'sequence'; .npz where the model takes more than "
+    "sequences. A quarter is only measured on.",
 )
 @click.option("--labels", type=click.Path(path_type=Path, exists=True), help="Truth table of the reads.")
 @click.option(
@@ -34,7 +35,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--ffn", type=_SHARE, metavar="SHARE", help="Channels of the feed-forwards.")
 @click.option("--heads", type=_SHARE, metavar="SHARE", help="Attention heads of each layer.")
 @click.option("--channels", type=_SHARE, metavar="SHARE", help="Channels: GPN's, HyenaDNA's, inside Mamba's mixers.")
-@click.option("--width", type=_SHARE, metavar="SHARE", help="Caduceus: channels between the mixers.")
+@click.option("--width", type=_SHARE, metavar="SHARE", help="Channels between the layers, with as many of their heads.")
 @click.option("--states", type=_SHARE, metavar="SHARE", help="Caduceus: states of each mixer.")
 @click.option("--layers", type=click.IntRange(1), metavar="N", help="Whole layers.")
 @click.option("--vocabulary", type=click.Choice(["unused"]), help="Rows that the sequences never use.")
@@ -127,8 +128,9 @@ def summary(output: Path, report: dict[str, Any]) -> str:
                 )
     if "speed" in report:
         speed = report["speed"]
+        low, high = speed["ratio_95"]
         lines.append(
-            f"graph, {speed['tokens']} tokens: {speed['before_ms']:.2f} → {speed['after_ms']:.2f} ms, "
-            f"{speed['ratio']:.2f} times as fast: {speed['verdict']}"
+            f"graph, {speed['tokens']} tokens: {speed['before_ms']:.2f} → {speed['after_ms']:.2f} ms of the processor, "
+            f"{speed['ratio']:.2f} ({low:.2f} to {high:.2f}, {speed['pairs']} pairs) times as fast: {speed['verdict']}"
         )
     return "\n".join(lines)

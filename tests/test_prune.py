@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -30,6 +31,7 @@ from export.pruning.masking import hidden, mask_of
 from export.pruning.recover import Course, recover
 from export.pruning.rows import read_rows
 from export.pruning.scores import entry_scores
+from export.pruning.speed import of_pairs, timed_pairs
 from export.rows import batch_for
 from quantize.prune.anatomy import Kind, Stack
 from quantize.prune.choice import choose_layers, choose_units
@@ -399,7 +401,8 @@ def test_the_command_writes_a_smaller_checkpoint_and_says_what_it_did(tmp_path: 
     assert report["size"]["bytes_after"] == (out / "model.safetensors").stat().st_size
     assert report["speed"]["after_bytes"] < report["speed"]["before_bytes"]
     assert report["speed"]["verdict"] == ("useful" if report["speed"]["ratio"] >= 1.2 else "useless")
-    assert f"times as fast: {report['speed']['verdict']}" in result.output
+    assert report["speed"]["ratio_95"][0] <= report["speed"]["ratio"] <= report["speed"]["ratio_95"][1]
+    assert f"pairs) times as fast: {report['speed']['verdict']}" in result.output
     config = json.loads((out / "config.json").read_text())
     assert (config["intermediate_size"], config["num_hidden_layers"]) == (16, 2)
     assert sorted(file.name for file in out.iterdir()) == [
@@ -410,6 +413,46 @@ def test_the_command_writes_a_smaller_checkpoint_and_says_what_it_did(tmp_path: 
         "vocab.txt",
     ]
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
+
+
+def test_speed_is_that_of_most_pairs() -> None:
+    steady = [(1.5, 1.0)] * 32
+    assert of_pairs(9, steady, (2, 1)).as_json() == {
+        "tokens": 9,
+        "pairs": 32,
+        "before_ms": 1.5,
+        "after_ms": 1.0,
+        "ratio": 1.5,
+        "ratio_95": (1.5, 1.5),
+        "before_bytes": 2,
+        "after_bytes": 1,
+        "verdict": "useful",
+    }
+    slower = [(before * (1 + at / 4), after * (1 + at / 4)) for at, (before, after) in enumerate(steady)]
+    assert of_pairs(9, slower, (2, 1)).ratio == pytest.approx(1.5)  # a clock that falls meets both of a pair
+    disturbed = [(9.0, 1.0), (1.5, 90.0)] * 4 + steady[8:]
+    assert of_pairs(9, disturbed, (2, 1)).ratio == 1.5
+    assert of_pairs(9, disturbed, (2, 1)).ratio_95 == (1.5, 1.5)
+    assert of_pairs(9, [(1.19, 1.0)] * 17 + [(5.0, 1.0)] * 15, (2, 1)).verdict == "useless"
+    assert of_pairs(9, [(float(at), 1.0) for at in range(1, 33)], (2, 1)).ratio_95 == (10.0, 23.0)
+
+
+def test_pairs_begin_by_turns_and_do_not_count_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    clock = {"processor": 0.0}
+
+    def work(name: str, seconds: float) -> Callable[[], None]:
+        def run() -> None:
+            calls.append(name)
+            clock["processor"] += seconds
+
+        return run
+
+    monkeypatch.setattr("time.process_time", lambda: clock["processor"])
+    pairs = timed_pairs(work("a", 0.002), work("b", 0.001))
+    assert "".join(calls) == "ab" + "abba" * 16
+    assert len(pairs) == 32
+    assert all(pair == pytest.approx((2.0, 1.0)) for pair in pairs)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, sequences: Path) -> None:

@@ -1,9 +1,11 @@
-"""The graphs of two models, timed in turns on this machine."""
+"""The graphs of two models, run in turns on this machine, and compared pair by pair in processor time."""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,22 +16,29 @@ from export.network import Model
 from export.parity import feed
 from export.tracing import TorchExporter
 
-RUNS = 32
+PAIRS = 32
+FEWEST = 8
+"""Pairs in any case, however long they take."""
 LONGEST_S = 20.0
 WORTH = 1.2
 """So many times as fast a graph has to be for a cut to be worth it."""
+_NORMAL = 1.96
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One row of ``tokens`` through both graphs on one thread, in turns: ms of the run that a quarter are faster than
-    (what else the machine does makes runs slower, never faster), and the ratio of the two."""
+    """One row of ``tokens`` through both graphs on one thread, in pairs, in milliseconds of the processor: what else
+    the machine does is not counted, and what it does to caches and clocks meets both of a pair.
+
+    ``ratio`` is the median of the pairs' ratios and ``ratio_95`` the 95 % interval of that median; times are medians.
+    """
 
     tokens: int
-    runs: int
+    pairs: int
     before_ms: float
     after_ms: float
     ratio: float
+    ratio_95: tuple[float, float]
     before_bytes: int
     after_bytes: int
 
@@ -52,16 +61,43 @@ def compare_speed(before: Model, after: Model, tokens: int) -> Speed:
         model.network.fold()
         exporter = model.exporter or TorchExporter()
         graphs.append(exporter.graph(model.network, (output,)).SerializeToString(deterministic=True))
-        inputs = feed(model, ids, np.ones_like(ids))
-        session = Session(graphs[-1])
-        runs.append((session, inputs))
-        session.run(inputs)
-    times: list[list[float]] = [[], []]
+        runs.append(_run(Session(graphs[-1]), feed(model, ids, np.ones_like(ids))))
+    return of_pairs(tokens, timed_pairs(*runs), (len(graphs[0]), len(graphs[1])))
+
+
+def _run(session: Session, inputs: dict[str, Any]) -> Callable[[], object]:
+    return lambda: session.run(inputs)
+
+
+def timed_pairs(first: Callable[[], object], second: Callable[[], object]) -> list[tuple[float, float]]:
+    """Processor time of ``first`` and of ``second`` in ms, pair by pair; which one begins changes from pair to pair."""
+    both = (first, second)
+    for run in both:
+        run()
+    pairs: list[tuple[float, float]] = []
     started = time.monotonic()
-    while len(times[1]) < RUNS and (len(times[1]) < 3 or time.monotonic() - started < LONGEST_S):
-        for kept, (session, inputs) in zip(times, runs, strict=True):
-            begin = time.perf_counter()
-            session.run(inputs)
-            kept.append(1000 * (time.perf_counter() - begin))
-    slow, fast = (statistics.quantiles(one, n=4)[0] for one in times)
-    return Speed(tokens, len(times[1]), slow, fast, slow / fast, len(graphs[0]), len(graphs[1]))
+    while len(pairs) < PAIRS and (len(pairs) < FEWEST or time.monotonic() - started < LONGEST_S):
+        taken = [0.0, 0.0]
+        for at in (0, 1) if len(pairs) % 2 == 0 else (1, 0):
+            begin = time.process_time()
+            both[at]()
+            taken[at] = 1000 * (time.process_time() - begin)
+        pairs.append((taken[0], taken[1]))
+    return pairs
+
+
+def of_pairs(tokens: int, pairs: Sequence[tuple[float, float]], sizes: tuple[int, int]) -> Speed:
+    """What ``pairs`` of times (ms) say."""
+    ratios = sorted(before / after for before, after in pairs)
+    count = len(ratios)
+    edge = max(0, math.floor(count / 2 - _NORMAL * math.sqrt(count) / 2) - 1)  # ranks that the median lies between
+    return Speed(
+        tokens=tokens,
+        pairs=count,
+        before_ms=statistics.median(before for before, _ in pairs),
+        after_ms=statistics.median(after for _, after in pairs),
+        ratio=statistics.median(ratios),
+        ratio_95=(ratios[edge], ratios[count - 1 - edge]),
+        before_bytes=sizes[0],
+        after_bytes=sizes[1],
+    )
