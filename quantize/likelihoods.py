@@ -31,8 +31,7 @@ EVERY = 7
 """One token of so many is masked: 14 %, about what such models are trained with."""
 TOKENS = 8192
 """Tokens that run together: outputs are as wide as the vocabulary."""
-MASKS = (b"[MASK]", b"<mask>")
-_NO_TOKEN = b"[NOTOKEN]"
+MASKS = ("[MASK]", "<mask>")
 LETTERS = {"dna": 4, "protein": 20}
 
 
@@ -171,11 +170,7 @@ def own_log_probabilities(logits: NDArray[Any], ids: NDArray[np.integer[Any]]) -
 
 
 def mask_id(tokenizer: Tokenizer) -> int | None:
-    """The id of the mask token, None where the tokenizer knows none."""
-    added = len(tokenizer.encode(b""))
-    unknown = tokenizer.encode(_NO_TOKEN).tolist()
-    for text in MASKS:
-        ids = tokenizer.encode(text).tolist()
-        if len(ids) == added + 1 and ids != unknown:
-            return int(next(one for one in ids if one not in set(tokenizer.encode(b"").tolist())))
-    return None
+    """The id of the mask token, None where the tokenizer's specification names none."""
+    spec = tokenizer.spec()
+    named = dict(spec.get("special", {})) | {each["content"]: each["id"] for each in spec.get("added_tokens", ())}
+    return next((int(named[name]) for name in MASKS if name in named), None)
