@@ -156,6 +156,9 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
         folder, architectures=["MxDNAForSequenceClassification"], id2label={"0": "a", "1": "b", "2": "c"}
     ),
     "native BERT": lambda folder: _native(folder, "bert", "ForMaskedLM", **_SIZES),
+    "native words": lambda folder: _native(
+        folder, "bert", "ForMaskedLM", **{**_SIZES, "vocab_size": 69, "max_position_embeddings": 200}
+    ),
     "native DistilBERT": lambda folder: _native(folder, "distilbert", "ForTokenClassification", **_DISTIL),
     "native GPT-2": lambda folder: _native(folder, "gpt2", "ForCausalLM", **_GPT2, bos_token_id=2, eos_token_id=3),
     "native Llama": lambda folder: _native(folder, "llama", "ForCausalLM", **_SIZES, num_key_value_heads=1),

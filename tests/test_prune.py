@@ -505,6 +505,17 @@ def test_recovery_keeps_the_weights_of_the_best_moment(tmp_path: Path, sequences
     torch.testing.assert_close(logits(student, 33), logits(teacher, 33))
 
 
+@pytest.mark.parametrize("name", ["Evo 1", "Evo 1 channel by channel", "Evo 2"])
+def test_rows_in_another_order_are_trained_and_written_as_published(tmp_path: Path, sequences: Path, name: str) -> None:
+    folder = FAMILIES[name](tmp_path / "evo")
+    options = ("--width", 0.5, "--recover", "distil", "--steps", 24, "--rate", 1e-3, "--no-speed", "--window", 40)
+    result = prune(folder, "--calibrate", sequences, *options, "-o", tmp_path / "small")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "small/prune_report.json").read_text())
+    assert report["recovered"]["distance"] < 0.95 * report["after"]["distance"]
+    assert report["recovered"]["distance"] == pytest.approx(report["recovery"]["after"], rel=0.2)
+
+
 def test_labels_are_what_recovery_is_about_where_they_are_given(tmp_path: Path) -> None:
     import esm_checkpoint
 
@@ -612,11 +623,11 @@ def test_a_factor_that_the_published_code_cuts_off_to_the_right_number() -> None
 # Words that are never used
 
 
-def pieces(folder: Path) -> Path:
-    """DNABERT-2 with a learned vocabulary of 69 words, of which poly-T and a few others can be used."""
+def pieces(folder: Path, name: str) -> Path:
+    """A model with a learned vocabulary of 69 words, of which poly-T and a few others can be used."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-    FAMILIES["DNABERT-2"](folder)
+    FAMILIES[name](folder)
     (folder / "vocab.txt").unlink()
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -635,8 +646,9 @@ def pieces(folder: Path) -> Path:
     return folder
 
 
-def test_words_that_the_task_never_uses_leave_table_and_tokenizer(tmp_path: Path) -> None:
-    folder = pieces(tmp_path / "whole")
+@pytest.mark.parametrize("name", ["DNABERT-2", "native words"])
+def test_words_that_the_task_never_uses_leave_table_and_tokenizer(tmp_path: Path, name: str) -> None:
+    folder = pieces(tmp_path / "whole", name)
     rng = np.random.default_rng(2)
     texts = ["".join(rng.choice(list("AT"), 90)) for _ in range(16)]
     (tmp_path / "at.fa").write_text("".join(f">{at}\n{text}\n" for at, text in enumerate(texts)))

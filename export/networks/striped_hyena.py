@@ -303,6 +303,8 @@ class StripedNetwork(Network):
     With ``masked``, padding can be anywhere and a second input says where; without, it must stand on the right.
     """
 
+    relaid = r"blocks\.\d+\.mixer\.(Wqkv|projections|short_filter_)\S+"
+
     def __init__(self, shape: StripedShape, *, masked: bool) -> None:
         super().__init__()
         self.shape = shape
@@ -314,6 +316,10 @@ class StripedNetwork(Network):
         self.radix = radix_for(shape.longest)
         self.register_buffer("speeds", torch.zeros(0), persistent=False)
         self.speeds: torch.Tensor
+
+    def published(self) -> dict[str, torch.Tensor]:
+        parameters = dict(self.named_parameters())
+        return {own: parameters[own].detach()[rows.argsort()] for own, rows in self.rows.items() if own in parameters}
 
     def mixers(self) -> Iterator[Attention | Convolution]:
         """What mixes positions in each block, from the first to the last."""

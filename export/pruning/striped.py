@@ -84,7 +84,7 @@ def anatomy(checkpoint: Checkpoint, model: Model, names: Names) -> Anatomy:
         kinds=tuple(kinds),
         stack=Stack(count, r"((?:backbone\.)?blocks\.)(\d+)(\..+)", _configure_layers, places=shape.active),
         refusals=refusals,
-        frozen=(r"blocks\.\d+\.mixer\.(projections|Wqkv|short_filter_weight|short_filter_bias|filter)\b.*",),
+        frozen=(r"blocks\.\d+\.mixer\.filter\..+",),
         vocabulary=Vocabulary(Units("vocabulary", shape.vocabulary, tuple(rows)), _rows, _configure_rows),
         rewrites={"modes": reduce, **({"taps": shorten} if second else {})},
         apart=(("taps", "width"),),
