@@ -116,6 +116,15 @@ def test_channels_that_bases_come_in_by_cannot_leave(tmp_path: Path) -> None:
     assert not (tmp_path / "small").exists()
 
 
+def test_rows_say_nothing_of_words(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", input_ids=np.random.default_rng(0).integers(5, 60, (24, 20)))
+    folder = FAMILIES["DNABERT"](tmp_path / "bert")
+    options = ("--vocabulary", "unused", "--no-speed", "-o", tmp_path / "small")
+    result = prune(folder, "--calibrate", tmp_path / "rows.npz", *options)
+    assert result.exit_code == 1
+    assert "holds rows, and no sequences that use words" in result.output
+
+
 def test_what_is_no_file_of_arrays_is_refused(tmp_path: Path) -> None:
     folder = FAMILIES["GPN-MSA"](tmp_path / "msa")
     (tmp_path / "rows.npz").write_bytes(b"PK\x03\x04")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from edgeseq.errors import UsageError
 from edgeseq.tokenizers import load_tokenizer
@@ -64,8 +65,11 @@ def _arrays(source: Path) -> dict[str, NDArray[Any]]:
 def _below(model: Model, wanted: GraphInput) -> int:
     if wanted.name != INPUT_IDS:
         return wanted.below
+    table = next((module for module in model.network.modules() if isinstance(module, nn.Embedding)), None)
+    if table is not None:
+        return model.ids_below or table.num_embeddings
     letters = load_tokenizer(model.tokenizer).encode(b"ACGTN-").tolist()
-    return model.ids_below or max((*letters, mask_of(model) or 0)) + 1
+    return max((*letters, mask_of(model) or 0)) + 1
 
 
 def _check(source: Path, arrays: dict[str, NDArray[Any]], one: GraphInput, sizes: dict[str, int], below: int) -> None:

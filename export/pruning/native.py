@@ -27,6 +27,7 @@ _FEEDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("mlp.c_fc",), "mlp.c_proj"),
     (("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h"),
     (("mlp.fc1",), "mlp.fc2"),
+    (("mlp.fc_in",), "mlp.fc_out"),
     (("ffn.lin1",), "ffn.lin2"),
     (("fc1",), "fc2"),
 )
@@ -58,7 +59,7 @@ def anatomy(checkpoint: Checkpoint, model: Model, names: Names) -> Anatomy:
     network = model.network
     assert isinstance(network, NativeNetwork)
     config = network.module.config
-    layers = _layers(network, int(config.num_hidden_layers))
+    layers = _layers(network, int(getattr(config, "num_hidden_layers", 0)))
     kinds, stack = [], None
     refusals = {"heads": _HEADS, "width": _WIDTH, "channels": _WIDTH}
     inner = next((key for key in _INNER if hasattr(config, key)), None)
@@ -139,7 +140,10 @@ def _feeds(names: Names, layers: _Layers) -> tuple[Units, ...]:
         inner = _size(parts[pair[1]], into=True)
         places: list[Place] = []
         for wide in pair[0]:
-            starts = range(0, _size(parts[wide], into=False), inner)
+            rows = _size(parts[wide], into=False)
+            if rows % inner:
+                return ()
+            starts = range(0, rows, inner)
             places += _places(names, at + wide, parts[wide], singles(inner, *starts), into=False)
         places += _places(names, at + pair[1], parts[pair[1]], singles(inner), into=True)
         found.append(Units(f"layer {number}", inner, tuple(places), multiple=MULTIPLE))

@@ -111,6 +111,8 @@ def prune(
     with tempfile.TemporaryDirectory() as scratch:
         rows = _rows(whole, material)
         checkpoint, model, files = whole_checkpoint, whole, dict[str, str]()
+        if cuts.vocabulary and not rows.sequences:
+            raise UsageError(f"--vocabulary unused: {material.source} holds rows, and no sequences that use words")
         if cuts.vocabulary:
             progress("removing words that are never used")
             anatomy = anatomy_of(family, checkpoint, model)
