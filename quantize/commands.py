@@ -55,6 +55,13 @@ from quantize.sites import read_sites
 )
 @click.option("--scheme", "schemes", multiple=True, help="Try this format only. Repeatable.")
 @click.option("--force", "forced", multiple=True, metavar="OPERATOR", help="Compress what had better stay float.")
+@click.option(
+    "--narrow",
+    "narrowed",
+    multiple=True,
+    metavar="[OPERATOR=]SHARE",
+    help="Remove this share of hidden channels first, and fit what reads them anew. Repeatable.",
+)
 @click.option("--full-range", is_flag=True, help="8-bit weights use all 8 bits (default: 7, which never clip).")
 @click.option("--per-tensor", is_flag=True, help="One scale for all weights of an operator (default: per channel).")
 @click.option("--count", is_flag=True, help="Count instructions on the device's emulated processor; they decide speed.")
@@ -78,6 +85,7 @@ def compress_command(
     calibration_reads: int,
     schemes: tuple[str, ...],
     forced: tuple[str, ...],
+    narrowed: tuple[str, ...],
     full_range: bool,
     per_tensor: bool,
     count: bool,
@@ -112,6 +120,7 @@ def compress_command(
         schemes=schemes,
         forced=forced,
         drop_leaks=drop_leaks,
+        narrow=narrowed,
         count=count,
     )
     _warn(profile, full_range)

@@ -21,6 +21,7 @@ from quantize.disjoint import demand_disjoint, overlap
 from quantize.gauge import gauge_for
 from quantize.graph import Operator, loop_bytes, operators, unprotected
 from quantize.judge import scorer_of
+from quantize.narrow import FIT_ROWS, Narrowed, narrow, wanted
 from quantize.pack import tools, write_compressed
 from quantize.passes.settings import Settings
 from quantize.passes.static import ranges_wanted
@@ -55,6 +56,8 @@ class Wish:
     schemes: tuple[str, ...] = ()
     forced: tuple[str, ...] = ()
     drop_leaks: bool = False
+    narrow: tuple[str, ...] = ()
+    """Shares of hidden channels that leave before anything is quantised, as `quantize.narrow.wanted` reads them."""
     count: bool = False
     """Whether instructions are counted on the device's emulated processor: they decide what is slower, not the time
     of this machine."""
@@ -102,11 +105,19 @@ def compress(
             kept[list(leaks.places)] = False
             calibration = calibration.part(kept)
     demand_disjoint(calibration, evaluation, alphabet)
-    found = chosen_operators(bundle, wish, progress)
+    shares = wanted(wish.narrow, bundle)
     reference = scorer_of(bundle)
     rows = rows_of(bundle, reference, calibration, seed=wish.seed)
     lengths = len({batch.shape[1] for batch in rows.batches})
     progress(f"calibrating on {rows.rows} rows of {lengths} lengths")
+    source, narrowed = bundle, tuple[Narrowed, ...]()
+    if shares:
+        many = rows_of(bundle, reference, calibration, rows=FIT_ROWS, seed=wish.seed)
+        graph, narrowed = narrow(bundle, many, shares)
+        bundle = replace(bundle, graph=graph)
+        progress("\n".join(map(str, narrowed)))
+    left = _products(bundle, rows, wish.profile) / _products(source, rows, wish.profile)
+    found = chosen_operators(bundle, wish, progress)
     gauge = gauge_for(bundle, asked.background, asked.threshold)
     bench = Bench(bundle, measured_settings(bundle, found, rows, wish), rows, gauge)
 
@@ -119,13 +130,15 @@ def compress(
     work = Work.of(bundle, found, rows, wish.profile)
     points = search(bench, found, schemes, ranked, work=work, tolerated=tolerated, progress=progress)
     points = (*points, *_halves(bench, wish))
-    points = tuple(point for point in points if point.choice and point.bytes < len(bundle.graph))
-    costs, slower = _costs(bundle, points, rows, wish, progress)
+    if narrowed:
+        points = tuple(replace(each, name=_joined(each.name)) for each in points)
+    points = tuple(each for each in points if (each.choice or narrowed) and each.bytes < len(source.graph))
+    costs, slower = _costs(source, points, rows, wish, progress)
     eligible = [point for point in points if wish.count or point.name not in slower]
     looks: list[Look] = []
     planned = plan_looks(eligible, tolerated)
     if wish.count:
-        costs, heavier = _counted(bundle, planned, costs, wish, progress)
+        costs, heavier = _counted(source, planned, costs, wish, progress)
         planned, slower = [point for point in planned if point.name not in heavier], (*slower, *heavier)
     confidence = 1 - (1 - wish.confidence) / max(1, len(planned))
     before = trial.listen(reference) if planned else None
@@ -139,12 +152,23 @@ def compress(
         if look.outcome == "WITHIN":
             details = trial.breakdown(before, after, reference, candidate, wish.seed)
             evidence = _evidence(
-                bundle, calibration, evaluation, wish, bench, details, look, points, ranked, confidence
-            )
-            write_compressed(output, bundle, point.graph, point.choice, wish.profile.name, evidence)
+                source, calibration, evaluation, wish, bench, details, look, points, ranked, confidence, narrowed
+            ) | {"products left": round(left, 6)}
+            write_compressed(output, source, point.graph, point.choice, wish.profile.name, evidence)
             return Result("WITHIN", point, tuple(looks), ranked, points, costs, slower, evidence)
     outcome: Outcome = "UNDECIDABLE" if any(look.outcome == "UNDECIDABLE" for look in looks) else "OVER"
     return Result(outcome, None, tuple(looks), ranked, points, costs, slower)
+
+
+def _products(bundle: Bundle, rows: Rows, profile: Profile) -> int:
+    """Multiply-accumulates of a row."""
+    every = operators(onnx.load_from_string(bundle.graph), bundle.manifest.task.kind)
+    return sum(Work.of(bundle, every, rows, profile).operations.values())
+
+
+def _joined(mixture: str) -> str:
+    """The name of a mixture in a narrowed graph."""
+    return " + ".join(each for each in ("narrow", mixture) if each and each != FLOAT)
 
 
 def plan_looks(points: Sequence[Point], tolerated: float) -> list[Point]:
@@ -207,8 +231,8 @@ def measured_settings(bundle: Bundle, found: Sequence[Operator], rows: Rows, wis
 
 def _halves(bench: Bench, wish: Wish) -> tuple[Point, ...]:
     """The whole graph in half precision, where the device prefers that."""
-    wanted = HALF in wish.schemes if wish.schemes else any(each.weights == "float16" for each in wish.profile.prefer)
-    if not wanted:
+    asked = HALF in wish.schemes if wish.schemes else any(each.weights == "float16" for each in wish.profile.prefer)
+    if not asked:
         return ()
     graph = bench.graph({GRAPH: HALF})
     return (Point(HALF, {GRAPH: HALF}, graph, bench.damage(graph), SCHEMES[HALF].share),)
@@ -264,6 +288,7 @@ def _evidence(
     points: Sequence[Point],
     ranked: Sequence[Sensitivity],
     confidence: float,
+    narrowed: Sequence[Narrowed],
 ) -> dict[str, Any]:
     """The report. No clock is read for it: the same inputs and seed give the same report."""
     return {
@@ -298,11 +323,14 @@ def _evidence(
         "seed": wish.seed,
         "budgets": {budget.metric: budget.limit for budget in wish.budgets},
         "tools": tools(),
-        "passes": [_pass(bench, name, scheme) for name, scheme in sorted(look.point.choice.items())],
+        "passes": [
+            *(each.as_json() for each in narrowed),
+            *(_pass(bench, name, scheme) for name, scheme in sorted(look.point.choice.items())),
+        ],
         "bytes": {
             "graph": look.point.bytes,
             "source graph": len(bundle.graph),
-            "float32 graph": float32_bytes(bench.model),
+            "float32 graph": float32_bytes(onnx.load_from_string(bundle.graph)),
         },
         "headline": {
             "mixture": look.point.name,

@@ -27,6 +27,8 @@ from quantize.rewriting import Rewriter, attribute
 
 MULTIPLE = 8
 """What is kept is a multiple of this: what vector units take at a time."""
+FIT_ROWS = 512
+"""Rows of each length bucket from which a fit takes what it needs."""
 ENOUGH = 50
 """Rows for each channel that a fit looks at, where there are so many."""
 RIDGE = 1e-4
@@ -47,7 +49,13 @@ class Narrowed:
     samples: int
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"pass": "narrow", **asdict(self), "summary": f"{self.kept} of {self.of} channels stay"}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.operator}: {self.kept} of {self.of} channels stay; {100 * self.unexplained:.2f} % of what their "
+            f"readers gave is lost, {self.samples} calibration rows"
+        )
 
 
 def wanted(texts: Sequence[str], bundle: Bundle) -> dict[str, float]:

@@ -39,10 +39,15 @@ def write_compressed(
     """
     arithmetic = any(SCHEMES[scheme].activations != "float32" for scheme in choice.values() if scheme != FLOAT)
     golden = golden_of(bundle, graph, rounded=arithmetic)
+    macs = bundle.manifest.graph.macs_per_base
     manifest = replace(
         bundle.manifest,
         target=target,
-        graph=replace(bundle.manifest.graph, precision=precision(choice)),
+        graph=replace(
+            bundle.manifest.graph,
+            precision=precision(choice),
+            macs_per_base=macs and round(macs * evidence["products left"], 1),
+        ),
         provenance={
             **bundle.manifest.provenance,
             "passes": [*bundle.manifest.provenance.get("passes", ()), *evidence["passes"]],
@@ -112,7 +117,8 @@ def precision(choice: Choice) -> str:
     counts: dict[str, int] = {}
     for scheme in choice.values():
         counts[scheme] = counts.get(scheme, 0) + 1
-    return ", ".join(f"{scheme} of {count}" for scheme, count in sorted(counts.items())) + ", float32 elsewhere"
+    parts = [f"{scheme} of {count}" for scheme, count in sorted(counts.items())]
+    return ", ".join([*parts, "float32 elsewhere" if parts else "float32"])
 
 
 def tools() -> dict[str, str]:
