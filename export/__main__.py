@@ -162,18 +162,25 @@ def train_panel_command(
     help="As given to train-panel.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="The seed that the panel was trained with.")
-def demo_reads_command(data: Path, output: Path, reads: tuple[Path, ...], seed: int) -> None:
-    """Simulate the reads that `edgeseq demo` scores, from the genomes that train the panel.
+@click.option("--per-class", type=click.IntRange(1), default=12, show_default=True, help="Reads of each virus.")
+@click.option("--background", type=click.IntRange(1), default=60, show_default=True, help="Reads of no virus.")
+@click.option("--draw", type=int, default=3, show_default=True, help="Another number, other reads.")
+def demo_reads_command(
+    data: Path, output: Path, reads: tuple[Path, ...], seed: int, per_class: int, background: int, draw: int
+) -> None:
+    """Simulate reads from the genomes that train the panel: those that `edgeseq demo` scores, or many to calibrate on.
 
     \b
-    Example:
+    Examples:
       python -m export demo-reads --data data -o edgeseq/demo_reads.fastq.gz
+      python -m export demo-reads --data data --per-class 200 --background 12000 --draw 7 -o calibration.fastq.gz
     """
     from export.demo_reads import write_demo_reads
     from export.panel import prepare
 
     panel = prepare(data, reads=reads, seed=seed, progress=lambda *_: None)
-    click.echo(f"{write_demo_reads(panel, output)} reads in {output}")
+    count = write_demo_reads(panel, output, per_class=per_class, background=background, seed=draw)
+    click.echo(f"{count} reads in {output}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The reads that ``edgeseq demo`` scores: simulated, with their truth in the header. gzip, FASTQ.
+"""Reads from the panel's training genomes: simulated, with their truth in the header. gzip, FASTQ.
 
-They come from training genomes: they show what edgeseq does and are no evidence of how well.
+`edgeseq demo` scores a few; many calibrate a compression. They are no evidence of how well the panel does.
 """
 
 from __future__ import annotations
