@@ -22,6 +22,7 @@ from quantize import schemes
 from quantize.__main__ import main
 from quantize.budget import Budget, parse_budgets
 from quantize.calibrate import rows_of
+from quantize.gauge import top_lost
 from quantize.graph import operators
 from quantize.judge import scorer_of
 from quantize.passes.settings import Settings
@@ -267,6 +268,16 @@ def test_the_top_is_as_long_as_there_are_true_sites() -> None:
 def test_scores_that_became_equal_count_against_the_compressed_model() -> None:
     before = [0.9, 0.8, 0.3, 0.2]
     assert verdict_of(before, [0.5, 0.5, 0.5, 0.1], [0, 1]).drop == 0.5
+
+
+def test_the_search_looks_at_the_top_at_many_lengths() -> None:
+    """With eight sites, one lost is an eighth; over tops of 2 to 32 a swap of two neighbours counts for little."""
+    before = np.linspace(1, 0, 100).astype(np.float32)
+    after = before.copy()
+    after[[7, 8]] = before[[8, 7]]
+    assert top_lost(before, before, 8) == 0
+    assert 0 < top_lost(before, after, 8) < 0.02
+    assert top_lost(before, before[::-1].copy(), 8) == 1
 
 
 def values(*rows: tuple[float, float, float]) -> NDArray[np.float32]:
