@@ -27,7 +27,7 @@ from quantize.rewriting import Rewriter, attribute
 
 MULTIPLE = 8
 """What is kept is a multiple of this: what vector units take at a time."""
-FIT_ROWS = 512
+FIT_ROWS = 2048
 """Rows of each length bucket from which a fit takes what it needs."""
 ENOUGH = 50
 """Rows for each channel that a fit looks at, where there are so many."""
