@@ -117,7 +117,8 @@ def summary(output: Path, report: dict[str, Any]) -> str:
         lines[0] += f"; {size[f'{unit}_before']:,} → {size[f'{unit}_after']:,} {unit}"
     for name in ("after", "recovered"):
         if name in report:
-            figures = (f"{key} {value:.4g}" for key, value in report[name].items() if key != "rows")
+            figures = [f"{key} {value:.4g}" for key, value in report[name].items() if key not in ("rows", "comparable")]
+            figures = figures or ["embeddings with other channels than before, which cannot be compared"]
             lines.append(f"{name} ({report[name]['rows']} held-out rows): {', '.join(figures)}")
     for name in ("modes", "taps"):
         if name in report:

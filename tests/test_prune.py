@@ -505,6 +505,25 @@ def test_recovery_keeps_the_weights_of_the_best_moment(tmp_path: Path, sequences
     torch.testing.assert_close(logits(student, 33), logits(teacher, 33))
 
 
+@pytest.mark.parametrize(
+    ("name", "dropped"), [("ESM-2", "lm_head."), ("GENA-LM", "cls."), ("NTv3", "core.lm_head."), ("Evo 2", "")]
+)
+def test_a_narrower_embedding_is_another_one(tmp_path: Path, sequences: Path, name: str, dropped: str) -> None:
+    folder = FAMILIES[name](tmp_path / "whole")
+    options = ("--task", "embedding", "--width", 0.5, "--window", 30, "--no-speed")
+    result = prune(folder, "--calibrate", sequences, *options, "-o", tmp_path / "small")
+    assert result.exit_code == 0, result.output
+    assert "embeddings with other channels than before, which cannot be compared" in result.output
+    report = json.loads((tmp_path / "small/prune_report.json").read_text())
+    assert all(each.startswith(dropped) for each in report["dropped_tensors"])
+    assert bool(report["dropped_tensors"]) == bool(dropped)
+    assert not [each for each in open_checkpoint(tmp_path / "small").tensors if dropped and each.startswith(dropped)]
+    result = prune(folder, "--calibrate", sequences, *options, "--recover", "distil", "-o", tmp_path / "other")
+    assert result.exit_code == 1
+    assert "--recover distil: what is left gives embeddings with other channels" in result.output
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("name", ["Evo 1", "Evo 1 channel by channel", "Evo 2"])
 def test_rows_in_another_order_are_trained_and_written_as_published(tmp_path: Path, sequences: Path, name: str) -> None:
     folder = FAMILIES[name](tmp_path / "evo")

@@ -79,7 +79,7 @@ def figures(model: Model, other: Model, rows: Sequence[Row]) -> dict[str, Any]:
             inputs = inputs_of(model, batch)
             wanted, given = principal(model, model.network(*inputs)), principal(other, other.network(*inputs))
             if wanted.shape != given.shape:
-                return {"comparable": False}
+                return {"rows": len(rows), "comparable": False}
             gap += float(distance(model, given, wanted)) * len(batch)
             total += len(batch)
             if not is_scored(model):

@@ -145,6 +145,12 @@ def prune(
             left = _read(family, open_checkpoint(folder), request)
             report["before"] = figures(model, model, rows.held)
             report["after"] = figures(model, left, rows.held)
+            if course is not None and course.towards == "distil" and not report["after"].get("comparable", True):
+                raise PruneError(
+                    "--recover distil",
+                    "what is left gives embeddings with other channels than the whole model does",
+                    remedy="cut --ffn, --heads or --layers, or prune the model with a head",
+                )
             if course is not None:
                 progress(f"recovering ({course.towards}, at most {course.minutes:g} minutes)")
                 recovered = recover(left, model, rows.calibration, rows.watched, course, anatomy.frozen)
