@@ -18,6 +18,7 @@ import onnx
 import torch
 from torch import nn
 
+from export.constants import fold_layouts
 from export.errors import FamilyError, ParityError
 from export.network import Network, Outputs
 from export.operators.choice import place_choices
@@ -106,6 +107,7 @@ def trace(
     place_scans(model)
     place_choices(model)
     place_suppressions(model)
+    fold_layouts(model.graph)
     clean(model)
     if strict:
         check(model)
