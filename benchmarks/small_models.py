@@ -458,8 +458,8 @@ KINDS = {
             },
             _hyena,
             _hyena_files,
-            cuts=_FFN | _CHANNELS,
-            steps=900,
+            cuts=_FFN,
+            steps=500,
             fixed=_hyena_fixed,
         ),
         Kind(
@@ -478,7 +478,7 @@ KINDS = {
             _bert,
             _bert_files,
             cuts=_FFN,
-            steps=800,
+            steps=500,
         ),
         Kind(
             "nt",

@@ -15,7 +15,7 @@
 
 For each task the sequences are split anew (`benchmarks.labelled_tasks`). Of each family one small model is trained on
 the training part and stopped by the validation part. Then come its variants: whole, pruned by 30 % (feed-forward; for
-single bases also all channels), pruned and recovered on the labels of the training part, each in float and in int8
+the convolution also all channels), pruned and recovered on the labels of the training part, each in float and in int8
 (`benchmarks.compressed_models`). The test part is scored by the runtime, as it is, with 1, 3 and 5 % of errors (the
 read simulator's, the same erroneous sequences for all models), and read from the second base on.
 
