@@ -4,7 +4,7 @@
 
 Checkpoints of published layouts with random weights, of a size that is timed in minutes, are pruned as the command
 `python -m export prune` does it, with sequences such as those of human_nontata_promoters. Each row has the parameters,
-the median processor time of one row on one thread, and the median ratio of 32 pairs with its 95 % interval. What the
+the median processor time of one row on one thread, and the median ratio of 48 pairs with its 95 % interval. What the
 cuts cost means nothing for random weights. The layouts are written by the modules beside the tests.
 """
 

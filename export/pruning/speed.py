@@ -16,9 +16,10 @@ from export.network import Model
 from export.parity import feed
 from export.tracing import TorchExporter
 
-PAIRS = 32
-FEWEST = 8
-"""Pairs in any case, however long they take."""
+ROUNDS, FEWEST_ROUNDS = 4, 2
+"""Engines are made anew for each: where the tensors of one come to lie makes a difference of a few hundredths."""
+PAIRS, FEWEST_PAIRS = 12, 4
+"""Of a round; fewer of both where they take longer than `LONGEST_S`."""
 LONGEST_S = 20.0
 WORTH = 1.2
 """So many times as fast a graph has to be for a cut to be worth it."""
@@ -28,7 +29,7 @@ _NORMAL = 1.96
 @dataclass(frozen=True, slots=True)
 class Speed:
     """One row of ``tokens`` through both graphs on one thread, in pairs, in milliseconds of the processor: what else
-    the machine does is not counted, and what it does to caches and clocks meets both of a pair.
+    the machine does is not counted, and what that does to caches and clocks meets both of a pair.
 
     ``ratio`` is the median of the pairs' ratios and ``ratio_95`` the 95 % interval of that median; times are medians.
     """
@@ -56,16 +57,23 @@ def compare_speed(before: Model, after: Model, tokens: int) -> Speed:
     """Exports both, and runs them in turns."""
     output = "last_hidden_state" if before.task == "embedding" else "logits"
     ids = np.random.default_rng(0).integers(0, 4, (1, tokens), np.int64)
-    graphs, runs = [], []
+    graphs, inputs = [], []
     for model in (before, after):
         model.network.fold()
         exporter = model.exporter or TorchExporter()
         graphs.append(exporter.graph(model.network, (output,)).SerializeToString(deterministic=True))
-        runs.append(_run(Session(graphs[-1]), feed(model, ids, np.ones_like(ids))))
-    return of_pairs(tokens, timed_pairs(*runs), (len(graphs[0]), len(graphs[1])))
+        inputs.append(feed(model, ids, np.ones_like(ids)))
+    pairs: list[tuple[float, float]] = []
+    started = time.monotonic()
+    for number in range(ROUNDS):
+        if number < FEWEST_ROUNDS or time.monotonic() - started < LONGEST_S:
+            first, second = map(_run, graphs, inputs)
+            pairs += timed_pairs(first, second)
+    return of_pairs(tokens, pairs, (len(graphs[0]), len(graphs[1])))
 
 
-def _run(session: Session, inputs: dict[str, Any]) -> Callable[[], object]:
+def _run(graph: bytes, inputs: dict[str, Any]) -> Callable[[], object]:
+    session = Session(graph)
     return lambda: session.run(inputs)
 
 
@@ -76,7 +84,7 @@ def timed_pairs(first: Callable[[], object], second: Callable[[], object]) -> li
         run()
     pairs: list[tuple[float, float]] = []
     started = time.monotonic()
-    while len(pairs) < PAIRS and (len(pairs) < FEWEST or time.monotonic() - started < LONGEST_S):
+    while len(pairs) < PAIRS and (len(pairs) < FEWEST_PAIRS or time.monotonic() - started < LONGEST_S / ROUNDS):
         taken = [0.0, 0.0]
         for at in (0, 1) if len(pairs) % 2 == 0 else (1, 0):
             begin = time.process_time()
