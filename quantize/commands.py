@@ -44,6 +44,13 @@ from quantize.sites import read_sites
 )
 @click.option("--background", default="", metavar="LABEL", help="Of single bases: the label that means no site.")
 @click.option("--confidence", default=0.95, show_default=True, type=click.FloatRange(0.5, 1, True, True))
+@click.option(
+    "--looks",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Mixtures that may be judged, the best first. Each takes its part of the allowed error.",
+)
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option(
     "--method",
@@ -80,6 +87,7 @@ def compress_command(
     threshold: float,
     background: str,
     confidence: float,
+    looks: int,
     seed: int,
     method: Method | None,
     calibration_reads: int,
@@ -113,6 +121,7 @@ def compress_command(
         profile=profile,
         budgets=parse_budgets(budgets, task.kind, task.activation),
         confidence=confidence,
+        looks=looks,
         seed=seed,
         method=method or usual_method(task.kind),
         reduce_range=not full_range,

@@ -35,7 +35,8 @@ from quantize.verdict import Outcome, Verdict, together
 from quantize.work import Work
 
 LOOKS = 4
-"""How many mixtures the gate looks at. Each look at the evaluation data spends a part of the allowed error."""
+"""How many mixtures the gate looks at, unless told. Each look at the evaluation data spends a part of the allowed
+error."""
 
 Progress = Callable[[str], None]
 
@@ -58,6 +59,7 @@ class Wish:
     drop_leaks: bool = False
     narrow: tuple[str, ...] = ()
     """Shares of hidden channels that leave before anything is quantised, as `quantize.narrow.wanted` reads them."""
+    looks: int = LOOKS
     count: bool = False
     """Whether instructions are counted on the device's emulated processor: they decide what is slower, not the time
     of this machine."""
@@ -136,7 +138,7 @@ def compress(
     costs, slower = _costs(source, points, rows, wish, progress)
     eligible = [point for point in points if wish.count or point.name not in slower]
     looks: list[Look] = []
-    planned = plan_looks(eligible, tolerated)
+    planned = plan_looks(eligible, tolerated, wish.looks)
     if wish.count:
         costs, heavier = _counted(source, planned, costs, wish, progress)
         planned, slower = [point for point in planned if point.name not in heavier], (*slower, *heavier)
@@ -171,8 +173,8 @@ def _joined(mixture: str) -> str:
     return " + ".join(each for each in ("narrow", mixture) if each and each != FLOAT)
 
 
-def plan_looks(points: Sequence[Point], tolerated: float) -> list[Point]:
-    """At most `LOOKS` mixtures, the best first: those that do at most the tolerated damage on calibration rows, each
+def plan_looks(points: Sequence[Point], tolerated: float, most: int = LOOKS) -> list[Point]:
+    """At most so many mixtures, the best first: those that do at most the tolerated damage on calibration rows, each
     with less error than the one before it, down to the most careful of all. Fixed before the evaluation data are
     looked at."""
     if not points:
@@ -185,7 +187,7 @@ def plan_looks(points: Sequence[Point], tolerated: float) -> list[Point]:
             falling.append(point)
     if careful not in falling:
         falling.append(careful)
-    places = np.unique(np.linspace(0, len(falling) - 1, min(LOOKS, len(falling))).round().astype(int))
+    places = np.unique(np.linspace(0, len(falling) - 1, min(most, len(falling))).round().astype(int))
     return [falling[place] for place in places.tolist()]
 
 

@@ -134,6 +134,17 @@ def test_the_same_inputs_and_seed_give_the_same_bytes(paths: dict[str, Path], ru
     assert found[0] == found[1]
 
 
+def test_fewer_looks_are_each_less_strict(paths: dict[str, Path], run: Run) -> None:
+    found = []
+    for looks in (1, 4):
+        assert run(*wish(paths, "--budget", "mcc=0.03", "--looks", looks))[0] == 0
+        settings = read_bundle(paths["output"]).manifest.provenance["compression"]["settings"]
+        found.append((settings["confidence"], settings["looks"]))
+    assert found[0] == (0.95, 1)
+    assert found[1][0] > 0.95
+    assert 1 < found[1][1] <= 4
+
+
 def test_every_mixture_is_in_the_table_beside_the_bundle(paths: dict[str, Path], run: Run) -> None:
     assert run(*wish(paths, "--budget", "mcc=0.03"))[0] == 0
     with (paths["output"].parent / "small.pareto.csv").open(newline="") as file:
