@@ -28,6 +28,7 @@ COLUMNS = (
     "mcc_drop_at_most",
     "flips",
     "flips_at_most",
+    "figures",
 )
 WIDTH, HEIGHT, MARGIN = 640, 360, 56
 
@@ -67,6 +68,10 @@ def write_csv(path: Path, result: Result) -> Path:
             row["outcome"] = "slower"
         if point.name in looks:
             row["outcome"] = looks[point.name].outcome
+            row["figures"] = "; ".join(
+                f"{verdict.metric} {verdict.drop:.6f}, at most {verdict.upper:.6f}, n {verdict.reads}"
+                for verdict in looks[point.name].verdicts
+            )
             for verdict in looks[point.name].verdicts:
                 if verdict.metric == "mcc":
                     row |= {"mcc": f"{verdict.candidate:.6f}", "mcc_drop": f"{verdict.drop:.6f}"}

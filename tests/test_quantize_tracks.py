@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,9 @@ def test_top_positions_are_kept_without_any_labels(run: Run, tmp_path: Path) -> 
     assert 600 < verdicts["topk donor"]["reads"] < 1000
     assert [row["class"] for row in evidence["classes"]] == ["acceptor", "donor"]
     assert "neither is background" in small.card
+    with (tmp_path / "small.pareto.csv").open(newline="") as file:
+        written = next(row for row in csv.DictReader(file) if row["outcome"] == "WITHIN")
+    assert written["figures"].startswith("topk acceptor 0.00")
 
 
 def breaks(monkeypatch: pytest.MonkeyPatch, tensor: str, how: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
