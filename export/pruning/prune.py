@@ -21,6 +21,7 @@ from export.pruning.arrays import SUFFIX, read_arrays
 from export.pruning.files import folder_for, write_checkpoint, write_report
 from export.pruning.objective import figures
 from export.pruning.recover import Course, recover
+from export.pruning.refusals import refuse
 from export.pruning.rows import Rows, read_rows
 from export.pruning.scores import Importance, entry_scores
 from export.pruning.speed import compare_speed
@@ -31,8 +32,6 @@ from quantize.prune.choice import choose_layers, choose_units
 from quantize.prune.cut import cut, drop_layers, kept_of, removed_entries
 from quantize.prune.errors import PruneError
 from quantize.prune.importance import kind_scores, layer_scores
-
-_AFTER = "make one cut, then the other of what it wrote"
 
 Progress = Callable[[str], None]
 Scores = Mapping[str, torch.Tensor]
@@ -135,7 +134,7 @@ def prune(
             "labels": rows.calibration[0].target is not None,
         }
         anatomy = anatomy_of(family, checkpoint, model)
-        _refuse(anatomy, cuts)
+        refuse(anatomy, cuts.names(), tuple(cuts.shares))
         progress("finding out what matters")
         pruned = _cut(checkpoint, model, anatomy, cuts, rows, material)
         report |= pruned.report
@@ -191,26 +190,6 @@ def _rows(model: Model, material: Material) -> Rows:
         most=material.rows,
         seed=material.seed,
     )
-
-
-def _refuse(anatomy: Anatomy, cuts: Cuts) -> None:
-    """Raises `PruneError` for what the family cannot lose."""
-    able = {kind.name for kind in anatomy.kinds} | set(anatomy.rewrites)
-    able |= {"layers"} if anatomy.stack is not None else set()
-    for name in cuts.names():
-        if name not in able:
-            reason = anatomy.refusals.get(name, "the model has none")
-            raise PruneError(f"--{name}", reason, remedy=f"it can lose {', '.join(sorted(able))}")
-    for first, second in anatomy.apart:
-        if {first, second} <= set(cuts.names()):
-            raise PruneError(f"--{first} and --{second}", "the one lays out anew what the other cuts", remedy=_AFTER)
-    seen: dict[tuple[str, int], str] = {}
-    for name in cuts.shares:
-        kind = anatomy.kind(name)
-        for place in [place for units in kind.units for place in units.places] if kind is not None else ():
-            other = seen.setdefault((place.tensor, place.axis), name)
-            if other != name:
-                raise PruneError(f"--{other} and --{name}", f"both cut {place.tensor}", remedy=_AFTER)
 
 
 def _cut(checkpoint: Checkpoint, model: Model, anatomy: Anatomy, cuts: Cuts, rows: Rows, material: Material) -> Pruned:
