@@ -22,6 +22,7 @@ from export.constants import fold_layouts
 from export.errors import FamilyError, ParityError
 from export.network import Network, Outputs
 from export.operators.choice import place_choices
+from export.operators.minimal_filtering import place_filters
 from export.operators.scan import place_scans
 from export.operators.suppression import place_suppressions
 
@@ -106,6 +107,7 @@ def trace(
     model = program.model_proto
     place_scans(model)
     place_choices(model)
+    place_filters(model)
     place_suppressions(model)
     fold_layouts(model.graph)
     clean(model)

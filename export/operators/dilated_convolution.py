@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from export.operators.engine import exporting
+from export.operators.minimal_filtering import FEWEST_CHANNELS, filter_rows, filtering
 
 
 class DilatedConvolution(nn.Module):
@@ -34,8 +35,12 @@ class DilatedConvolution(nn.Module):
             groups = len(self.weight) if self.depthwise else 1
             found = functional.conv1d(padded, self.weight, self.bias, dilation=self.dilation, groups=groups)
             return found.transpose(1, 2)
-        padded = functional.pad(x, (0, 0, *ends))
-        result = self._shifted(padded, x.shape[1]) if self.depthwise else self._gathered(padded, x.shape[1])
+        plan = None if self.depthwise or len(self.weight) < FEWEST_CHANNELS else filtering(taps, self.dilation)
+        if plan is None:
+            padded = functional.pad(x, (0, 0, *ends))
+            result = self._shifted(padded, x.shape[1]) if self.depthwise else self._gathered(padded, x.shape[1])
+        else:
+            result = filter_rows(x, self.weight, self.dilation, ends, plan)
         return result if self.bias is None else result + self.bias
 
     def _gathered(self, padded: torch.Tensor, length: int) -> torch.Tensor:
