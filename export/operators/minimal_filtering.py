@@ -19,12 +19,15 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch.nn import functional
 
 from export.operators.engine import node
 from export.operators.long_convolution import product, reshape
 from export.operators.placeholder import DOMAIN, exchange
+
+Matrix = NDArray[np.float64]
 
 FEWEST_CHANNELS = 128
 """Below, what is saved in products is spent on the way to the points and back."""
@@ -41,11 +44,11 @@ _OPSET = 18
 class Filtering:
     """How blocks of outputs are computed. In double precision; ``points`` are the rows of ``into`` and ``weighed``."""
 
-    into: torch.Tensor
+    into: Matrix
     """Points × inputs of a block."""
-    weighed: torch.Tensor
+    weighed: Matrix
     """Points × taps."""
-    back: torch.Tensor
+    back: Matrix
     """Outputs of a block × points."""
 
     @property
@@ -84,21 +87,23 @@ def filter_rows(
     batch, length, channels = x.shape
     outputs, points, made = plan.outputs, plan.points, weight.shape[0]
     span, stretch = outputs * dilation, plan.into.shape[1]
-    many = (length + span - 1) // span
-    rows = many * dilation
+    rows = length  # as the exporter is told: blocks end behind the row, but their number would keep it thinking
     whole = torch.full((1,), length, dtype=torch.int64)
+    many = _divided(whole + (span - 1), span)[0]
+    zero, one = torch.tensor(0), torch.tensor(1)
+    blocks = node("Range", (zero, many[0], one), (length,), torch.int64, domain="", version=_OPSET)
     side = torch.minimum(whole, torch.tensor([dilation]))
     starts = node(
         "Slice", (torch.arange(dilation), torch.tensor([0]), whole), (dilation,), torch.int64, domain="", version=_OPSET
     )
-    seen = dilation * torch.arange(stretch)[:, None, None] + span * torch.arange(many)[:, None] + starts
-    seen = torch.minimum(seen, whole + (sum(ends) - 1)).flatten()
+    seen = dilation * torch.arange(stretch)[:, None, None] + span * blocks[:, None] + starts
+    seen = reshape(torch.minimum(seen, whole + (sum(ends) - 1)), (-1,), (stretch * length,))
     padded = functional.pad(x, (0, 0, *ends))
     stage = node(
         "Gather", (padded, seen), (batch, stretch * rows, channels), x.dtype, {"axis": 1}, domain="", version=_OPSET
     )
     stage = reshape(stage, (0, stretch, -1), (batch, stretch, rows * channels))
-    stage = product(plan.into.float(), stage, (batch, points, rows * channels))
+    stage = product(torch.from_numpy(plan.into.astype(np.float32)), stage, (batch, points, rows * channels))
     stage = reshape(stage, (0, points, -1, channels), (batch, points, rows, channels))
     found = []
     for at in range(points):
@@ -108,7 +113,7 @@ def filter_rows(
         found.append(product(at_point, weights, (batch, 1, rows, made)))
     stage = node("Concat", found, (batch, points, rows, made), x.dtype, {"axis": 1}, domain="", version=_OPSET)
     stage = reshape(stage, (0, points, -1), (batch, points, rows * made))
-    stage = product(plan.back.float(), stage, (batch, outputs, rows * made))
+    stage = product(torch.from_numpy(plan.back.astype(np.float32)), stage, (batch, outputs, rows * made))
     stage = reshape(stage, (0, -1, made), (batch, outputs * rows, made))
     place = torch.arange(length)
     block, inside = _divided(place, span)
@@ -128,7 +133,7 @@ def place_filters(model: onnx.ModelProto) -> None:
         taps = numpy_helper.to_array(stored[weight]).astype(np.float64)
         plan = _plan(taps.shape[2])
         assert plan is not None
-        found = taps @ plan.weighed[helper.get_attribute_value(placeholder.attribute[0])].numpy()
+        found = taps @ plan.weighed[helper.get_attribute_value(placeholder.attribute[0])]
         model.graph.initializer.append(numpy_helper.from_array(found.T.astype(np.float32), name))
         return ()
 
@@ -156,13 +161,13 @@ def _single(outputs: int, taps: int) -> Filtering:
     """``F(outputs, taps)`` by Lagrange's interpolation through the points (Toom and Cook), transposed."""
     used = _POINTS[: outputs + taps - 2]
     points = len(used) + 1
-    into, scale = torch.zeros(points, points, dtype=torch.float64), torch.ones(points, dtype=torch.float64)
+    into, scale = np.zeros((points, points)), np.ones(points)
     for at, point in enumerate(used):
         others = [other for other in used if other != point]
-        into[at, : points - 1] = _coefficients(others)
-        scale[at] = torch.tensor([point - other for other in others], dtype=torch.float64).prod()
-    into[-1] = _coefficients(used)
-    return Filtering(into, _powers(used, taps) / scale[:, None], _powers(used, outputs).T.contiguous())
+        into[at, : points - 1] = np.poly(others)[::-1]
+        scale[at] = np.prod([point - other for other in others])
+    into[-1] = np.poly(used)[::-1]
+    return Filtering(into, _powers(used, taps) / scale[:, None], _powers(used, outputs).T)
 
 
 def _nested(outer: Filtering, inner: Filtering, taps: int) -> Filtering:
@@ -170,27 +175,14 @@ def _nested(outer: Filtering, inner: Filtering, taps: int) -> Filtering:
     of them are left out beyond ``taps``."""
     step, stretch = inner.outputs, inner.into.shape[1]
     groups = outer.into.shape[1]
-    into = torch.zeros(outer.points, inner.points, (groups - 1) * step + stretch, dtype=torch.float64)
+    into = np.zeros((outer.points, inner.points, (groups - 1) * step + stretch))
     for at in range(groups):
         into[:, :, at * step : at * step + stretch] += outer.into[:, at, None, None] * inner.into
-    weighed = torch.kron(outer.weighed, inner.weighed)[:, :taps]
     reach = taps + outer.outputs * step - 1
-    return Filtering(into.flatten(0, 1)[:, :reach], weighed, torch.kron(outer.back, inner.back))
+    into = into.reshape(outer.points * inner.points, -1)[:, :reach]
+    return Filtering(into, np.kron(outer.weighed, inner.weighed)[:, :taps], np.kron(outer.back, inner.back))
 
 
-def _coefficients(roots: tuple[float, ...] | list[float]) -> torch.Tensor:
-    """Of the polynomial with these roots, the constant first."""
-    found = torch.ones(1, dtype=torch.float64)
-    for root in roots:
-        raised = torch.cat((torch.zeros(1, dtype=torch.float64), found))
-        raised[:-1] -= root * found
-        found = raised
-    return found
-
-
-def _powers(points: tuple[float, ...], count: int) -> torch.Tensor:
+def _powers(points: tuple[float, ...], count: int) -> Matrix:
     """Points, infinity as the last, × the first so many powers."""
-    found = torch.tensor([[point**power for power in range(count)] for point in points], dtype=torch.float64)
-    last = torch.zeros(1, count, dtype=torch.float64)
-    last[0, -1] = 1.0
-    return torch.cat((found, last))
+    return np.array([[point**power for power in range(count)] for point in points] + [[0.0] * (count - 1) + [1.0]])
