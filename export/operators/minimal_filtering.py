@@ -5,7 +5,8 @@ convolution is one product for each point; the way back is linear as well. ``F(m
 needs ``m + r - 1`` products of channels by channels rather than ``m r``. Nine taps are three threes: outputs that stand
 three apart see the threes as taps of their own, so that filtering within filtering leaves 20 of 54 products.
 
-Points are 0, 1, -1, 2, -2 and ½, of small powers, and infinity: rounding stays that of the plain sum.
+Points are 0, 1, -1, 2, -2 and ½, of small powers, and infinity: rounding stays near that of the plain
+sum, at worst about twice as large (five taps, 128 channels).
 
 The graph holds the weights at the points, computed in double precision, 1.4 times as many for five taps and 2.2 times
 for nine: an engine that computed them at its start would keep both, and all that lies between.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +29,7 @@ from export.operators.engine import node
 from export.operators.long_convolution import product, reshape
 from export.operators.placeholder import DOMAIN, exchange
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating[Any]]
 
 FEWEST_CHANNELS = 128
 """Below, what is saved in products is spent on the way to the points and back."""
