@@ -40,7 +40,7 @@ _COLOURS = {
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One variant under one condition: its MCC, and beside the float model on the same sequences the change of MCC and
-    the share of changed calls; ``moved`` is the share of calls that differ from its own of the sequences as they are.
+    the share of changed calls; beside its own calls of the sequences as they are the same two, ``lost`` and ``moved``.
     ``bytes`` are the graph's; 0 for a control."""
 
     model: str
@@ -51,6 +51,7 @@ class Figure:
     change: Estimate | None
     flips: Estimate | None
     moved: Estimate | None
+    lost: Estimate | None
     bytes: int
 
     @classmethod
@@ -65,12 +66,12 @@ class Figure:
     ) -> Figure:
         """That of model, variant and condition (``key``), beside the float model's calls and its own of the sequences
         as they are."""
-        changed = flips = moved = None
+        changed = flips = moved = lost = None
         if reference is not None and key[1] != REFERENCE:
             changed, flips = draws.change(reference, called), draws.flips(reference, called)
         if clean is not None and key[2] != "0":
-            moved = draws.flips(clean, called)
-        return cls(*key, len(called), draws.score(called), changed, flips, moved, size)
+            moved, lost = draws.flips(clean, called), draws.change(clean, called)
+        return cls(*key, len(called), draws.score(called), changed, flips, moved, lost, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,30 +110,33 @@ class Table:
             self._compression(),
             "MCC under errors:",
             self._errors(),
-            "Calls that differ from the same model's calls of the sequences as they are:",
+            "What errors change, beside the same model's calls of the sequences as they are: calls, and MCC:",
             self._moved(),
         ]
         return "\n\n".join(blocks) + "\n"
 
     def _compression(self) -> str:
-        lines = [
-            "| model | variant | bytes | of float | time | MCC | change to float | changed calls |",
-            "|---|---|--:|--:|--:|--:|--:|--:|",
-        ]
+        """Times have a column where there are any."""
+        names = ["bytes", "of float", *(["time"] if self.times else []), "MCC", "change to float", "changed calls"]
+        lines = [f"| model | variant | {' | '.join(names)} |", "|---|---|" + "--:|" * len(names)]
+        blank = [""] * (len(names) - 4)
         control = self.figure(CONTROL, REFERENCE, "0")
         if control is not None:
-            lines.append(f"| logistic regression on 5-mers | control | | | | {mcc_cell(control.mcc)} | | |")
+            cells = ["logistic regression on 5-mers", "control", "", *blank, mcc_cell(control.mcc), "", ""]
+            lines.append(f"| {' | '.join(cells)} |")
         for model in self.models:
             whole = self.figure(model, REFERENCE, "0")
             for variant in (*self.variants(model), TWIN):
                 one = self.figure(model, variant, "0")
                 if one is None or whole is None:
                     continue
-                size = f"{one.bytes:,} | {one.bytes / whole.bytes:.0%}" if one.bytes else " | "
-                ratio = self.times.get(model, {}).get(variant)
-                size += f" | {ratio:.2f}" if ratio else " | "
-                beside = f"{change_cell(one.change)} | {share_cell(one.flips)}"
-                lines.append(f"| {KINDS[model].tokens} | {title(variant)} | {size} | {mcc_cell(one.mcc)} | {beside} |")
+                size = [f"{one.bytes:,}", f"{one.bytes / whole.bytes:.0%}"] if one.bytes else ["", ""]
+                if self.times:
+                    ratio = self.times.get(model, {}).get(variant)
+                    size.append(f"{ratio:.2f}" if ratio else "")
+                cells = [KINDS[model].tokens, title(variant), *size, mcc_cell(one.mcc)]
+                cells += [change_cell(one.change), share_cell(one.flips)]
+                lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
 
     def _errors(self) -> str:
@@ -148,10 +152,12 @@ class Table:
 
     def _moved(self) -> str:
         names = [name for step, name in STEPS.items() if step != "0"]
+        names += ["5 %: change of MCC", "one base late: change of MCC"]
         lines = [f"| model | variant | {' | '.join(names)} |", "|---|---|" + "--:|" * len(names)]
         for name, variant, found in self._complete():
-            cells = " | ".join(share_cell(one.moved) for step, one in found.items() if step != "0")
-            lines.append(f"| {name} | {title(variant)} | {cells} |")
+            cells = [share_cell(one.moved) for step, one in found.items() if step != "0"]
+            cells += [change_cell(found["5"].lost), change_cell(found["late"].lost)]
+            lines.append(f"| {name} | {title(variant)} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
     def _complete(self) -> Iterator[tuple[str, str, dict[str, Figure]]]:
@@ -199,7 +205,7 @@ def _short(value: float, sign: str = "-") -> str:
 def write_csv(path: Path, tables: Sequence[Table]) -> None:
     """A row for each figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = [f"{what}{end}" for what in ("mcc", "change", "flips", "moved") for end in ("", "_low", "_high")]
+    names = [f"{what}{end}" for what in ("mcc", "change", "flips", "moved", "lost") for end in ("", "_low", "_high")]
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["task", "model", "variant", "errors", "sequences", "bytes", *names])
@@ -207,7 +213,7 @@ def write_csv(path: Path, tables: Sequence[Table]) -> None:
             for one in table.figures:
                 numbers = [
                     f"{number:.5f}" if each is not None else ""
-                    for each in (one.mcc, one.change, one.flips, one.moved)
+                    for each in (one.mcc, one.change, one.flips, one.moved, one.lost)
                     for number in ((each.value, each.low, each.high) if each is not None else (0, 0, 0))
                 ]
                 rows.writerow(
