@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from torch.nn import functional
 
 from export.families.hyenadna import LARGEST_TABLES
 from export.families.striped_hyena import folds
@@ -27,6 +28,7 @@ from export.networks.heads import MaskedHead
 from export.networks.hyenadna import HyenaLanguageNetwork, HyenaShape
 from export.networks.mamba import MambaShape
 from export.networks.mosaic_bert import MosaicBert, MosaicShape
+from export.networks.mxdna import MxdnaNetwork, MxdnaShape
 from export.networks.ntv3 import Ntv3Network
 from export.networks.ntv3 import Shape as Ntv3Shape
 from export.networks.striped_hyena import Mixing, StripedNetwork, StripedShape
@@ -179,6 +181,28 @@ def caduceus_ps() -> Network:
     return _caduceus(both_strands=True)
 
 
+def mxdna() -> Network:
+    """MxDNA 100M: 2 of its layers before and 2 behind the ten kinds of units, without decoder and head."""
+    sizes = range(1, 11)
+    shape = MxdnaShape(
+        vocabulary=10,
+        width=512,
+        heads=16,
+        shared_heads=16,
+        inner=2048,
+        base_layers=2,
+        unit_layers=2,
+        experts=tuple((size, min((abs(size - each), each) for each in (1, 2, 4, 8, 16))[1]) for size in sizes),
+        taps=3,
+        epsilon=1e-5,
+        turning=10000.0,
+        activation=functional.silu,
+        special=(0, 1, 2, 3),
+        independent=True,
+    )
+    return _filled(lambda: MxdnaNetwork(shape, None, decodes=False, norms_again=False))
+
+
 SHAPES: dict[str, Callable[[], Network]] = {
     "ESM-2": esm2,
     "ESM-1b": esm1b,
@@ -198,6 +222,7 @@ SHAPES: dict[str, Callable[[], Network]] = {
     "Evo 2": evo2,
     "Caduceus Ph": caduceus_ph,
     "Caduceus PS": caduceus_ps,
+    "MxDNA": mxdna,
 }
 """What each family's row of the table is made with. Networks with the same name have the same weights each time."""
 
