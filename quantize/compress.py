@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from devices.profiles import Profile
 from edgeseq.bundle import Bundle
@@ -18,11 +17,12 @@ from quantize.budget import Budget
 from quantize.calibrate import Method, Rows, measure_ranges, rows_of
 from quantize.cost import Cost, count_instructions, measure_costs, slower_from
 from quantize.disjoint import demand_disjoint, overlap
+from quantize.evidence import evidence_of
 from quantize.gauge import gauge_for
 from quantize.graph import Operator, loop_bytes, operators, unprotected
 from quantize.judge import scorer_of
 from quantize.narrow import FIT_ROWS, Narrowed, narrow, wanted
-from quantize.pack import tools, write_compressed
+from quantize.pack import write_compressed
 from quantize.passes.settings import Settings
 from quantize.passes.static import ranges_wanted
 from quantize.rewriting import Rewriter
@@ -153,7 +153,7 @@ def compress(
         progress("\n".join(f"{point.name}: {verdict}" for verdict in verdicts))
         if look.outcome == "WITHIN":
             details = trial.breakdown(before, after, reference, candidate, wish.seed)
-            evidence = _evidence(
+            evidence = evidence_of(
                 source, calibration, evaluation, wish, bench, details, look, points, ranked, confidence, narrowed
             ) | {"products left": round(left, 6)}
             write_compressed(output, source, point.graph, point.choice, wish.profile.name, evidence)
@@ -267,108 +267,3 @@ def _counted(
         progress(f"{name}: {number / 1e6:.3f} million instructions a kilobase on {core}")
     heavier = tuple(point.name for point in planned if found[point.name] > found[FLOAT])
     return {name: replace(cost, instructions=found.get(name)) for name, cost in costs.items()}, heavier
-
-
-def float32_bytes(model: onnx.ModelProto) -> int:
-    """What the graph would take with all stored numbers of 16 bits as float32."""
-    extra = sum(
-        numpy_helper.to_array(tensor).nbytes
-        for tensor in model.graph.initializer
-        if tensor.data_type in (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    )
-    return int(model.ByteSize()) + int(extra)
-
-
-def _evidence(
-    bundle: Bundle,
-    calibration: Sample,
-    evaluation: Sample,
-    wish: Wish,
-    bench: Bench,
-    details: Mapping[str, Any],
-    look: Look,
-    points: Sequence[Point],
-    ranked: Sequence[Sensitivity],
-    confidence: float,
-    narrowed: Sequence[Narrowed],
-) -> dict[str, Any]:
-    """The report. No clock is read for it: the same inputs and seed give the same report."""
-    return {
-        "device": wish.profile.name,
-        "source": {
-            "name": bundle.manifest.name,
-            "sha256": bundle.sha256,
-            "bytes": sum(map(len, bundle.members.values())),
-        },
-        "calibration": {
-            "sha256": calibration.sha256,
-            "reads": len(calibration),
-            "bases": calibration.bases,
-            "rows": bench.rows.rows,
-        },
-        "evaluation": {
-            "sha256": evaluation.sha256,
-            "reads": len(evaluation),
-            "bases": evaluation.bases,
-            "files": evaluation.files,
-            "left out": evaluation.left_out,
-        },
-        "settings": {
-            "method": wish.method,
-            "reduce_range": wish.reduce_range,
-            "per_channel": wish.per_channel,
-            "block": bench.settings.block,
-            "confidence": confidence,
-            "confidence of the run": wish.confidence,
-            "looks": round((1 - wish.confidence) / (1 - confidence)),
-        },
-        "seed": wish.seed,
-        "budgets": {budget.metric: budget.limit for budget in wish.budgets},
-        "tools": tools(),
-        "passes": [
-            *(each.as_json() for each in narrowed),
-            *(_pass(bench, name, scheme) for name, scheme in sorted(look.point.choice.items())),
-        ],
-        "bytes": {
-            "graph": look.point.bytes,
-            "source graph": len(bundle.graph),
-            "float32 graph": float32_bytes(onnx.load_from_string(bundle.graph)),
-        },
-        "headline": {
-            "mixture": look.point.name,
-            **{verdict.metric: {"drop": verdict.drop, "at most": verdict.upper} for verdict in look.verdicts},
-        },
-        "verdicts": [verdict.as_json() for verdict in look.verdicts],
-        **details,
-        "points": [
-            {
-                "mixture": point.name,
-                "bytes": point.bytes,
-                "work": point.work,
-                **asdict(point.damage),
-                "choice": dict(point.choice),
-            }
-            for point in points
-        ],
-        "sensitivity": [each.as_json() for each in ranked],
-        "float": [
-            {"operator": each.name, "kind": each.kind, "reason": each.protected}
-            for each in operators(bench.model, bundle.manifest.task.kind)
-            if each.protected
-        ],
-    }
-
-
-def _pass(bench: Bench, operator: str, scheme: str) -> dict[str, Any]:
-    known = SCHEMES[scheme]
-    settings = bench.settings
-    entry: dict[str, Any] = {"pass": scheme, "operator": operator, "summary": known.summary}
-    if known.activations == "uint8":
-        entry |= {"reduce_range": settings.reduce_range, "per_channel": settings.per_channel}
-    if known.calibrated:
-        node = Rewriter(bench.model).maker(operator)
-        assert node is not None
-        entry["ranges"] = {name: list(settings.ranges[name]) for name in ranges_wanted(node) if name in settings.ranges}
-    if scheme.startswith("blocks"):
-        entry["block"] = settings.block
-    return entry
