@@ -133,7 +133,8 @@ def compress(
     points = search(bench, found, schemes, ranked, work=work, tolerated=tolerated, progress=progress)
     points = (*points, *_halves(bench, wish))
     if narrowed:
-        points = tuple(replace(each, name=_joined(each.name)) for each in points)
+        whole = Bench(source, bench.settings, rows, gauge)
+        points = tuple(replace(each, name=_joined(each.name), damage=whole.damage(each.graph)) for each in points)
     points = tuple(each for each in points if (each.choice or narrowed) and each.bytes < len(source.graph))
     costs, slower = _costs(source, points, rows, wish, progress)
     eligible = [point for point in points if wish.count or point.name not in slower]

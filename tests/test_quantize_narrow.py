@@ -221,4 +221,6 @@ def test_the_gate_compares_with_the_whole_model(deep: Any, tmp_path: Path, monke
     assert (first["pass"], first["kept"], first["of"]) == ("narrow", 8, 32)
     assert small.report["compression"]["source"]["sha256"] == source.sha256
     assert small.report["compression"]["products left"] < 1
+    points = {point["mixture"]: point for point in small.report["compression"]["points"]}
+    assert points["narrow"]["error"] > 0, "errors are beside the whole model"
     assert "8 of 32 channels stay" in small.card
