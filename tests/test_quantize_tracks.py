@@ -244,9 +244,9 @@ def sample_of(*sequences: bytes) -> Sample:
 
 def verdict_of(before: list[float], after: list[float], sites: list[int], limit: float = 0.5) -> Verdict:
     group = np.arange(len(before)) // 10
-    arrays = (np.array(each, np.float32) for each in (before, after))
+    ours, theirs = np.array(before, np.float32), np.array(after, np.float32)
     rng = np.random.default_rng(1)
-    return topk_verdict("topk x", limit, *arrays, (group, group), np.array(sites), 0.95, rng)
+    return topk_verdict("topk x", limit, ours, theirs, (group, group), np.array(sites), 0.95, rng)
 
 
 def test_what_is_lost_of_the_top() -> None:
