@@ -1,21 +1,23 @@
 """The hidden channels of a graph: those that one dense layer makes and only dense layers read.
 
 Between them stand operators that keep channels apart: activations, sums and products channel by channel, sums over
-other axes, rows laid side by side. Such a channel can leave for good: its column of the first layer, its rows of the
-others, and what is stored for it in between.
+other axes, rows laid side by side or cut in parts. Where parts meet again, as in gated layers, their columns are one
+channel. Such a channel can leave for good: its columns of the first layer, its rows of the others, and what is stored
+for it in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
 from quantize.graph import Operator
-from quantize.rewriting import Rewriter, attribute, reads
+from quantize.rewriting import MICROSOFT, Rewriter, attribute, reads
 
 ACTIVATIONS = ("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "FastGelu", "QuickGelu", "HardSwish", "Softplus")
 FUNCTIONS = ("Sigmoid", "HardSigmoid", "Tanh", "Softsign", "Erf", "Sqrt", "Exp", "Log", "Neg", "Abs", "Clip")
@@ -23,6 +25,10 @@ APART = frozenset((*ACTIVATIONS, *FUNCTIONS, "Identity"))
 """One value at a time."""
 PAIRS = frozenset(("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "BiasGelu"))
 SUMS = frozenset(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare"))
+
+ALIKE = {"MultiHeadAttention": 2, "SkipLayerNormalization": 0, "RotaryEmbedding": 0}
+ALIKE |= dict.fromkeys(("Gelu", "FastGelu", "QuickGelu", "BiasGelu"), 0)
+"""onnxruntime's own operators, of which ONNX knows no shapes: the input whose shape their result has."""
 
 Layout = NDArray[np.int64]
 """For each place of a tensor's last axis, the channel that it belongs to; -1 where it belongs to none."""
@@ -48,10 +54,11 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """``width`` channels made by the operator of that name."""
+    """``width`` channels made by the operator of that name; ``columns`` says which channel each of its columns is."""
 
     maker: str
     width: int
+    columns: Layout
     stored: tuple[Stored, ...]
     readers: tuple[Reader, ...]
 
@@ -67,7 +74,13 @@ def hidden_channels(model: onnx.ModelProto, operators: Sequence[Operator]) -> tu
 
 def _shapes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
     """Tensor → its axes, as far as they are known."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    for node in plain.graph.node:
+        if node.domain == MICROSOFT and node.op_type in ALIKE:
+            like = helper.make_node("Identity", [node.input[ALIKE[node.op_type]]], [node.output[0]])
+            node.CopyFrom(like)
+    inferred = onnx.shape_inference.infer_shapes(plain, data_prop=True)
     values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
     return {
         value.name: [
@@ -86,23 +99,74 @@ def _follow(rewriter: Rewriter, shapes: dict[str, list[int | None]], operator: O
     if maker is None or width is None:
         return None
     layouts: dict[str, Layout] = {operator.name: np.arange(width)}
+    same = np.arange(width)
     stored: list[Stored] = []
     readers: list[Reader] = []
     for node in rewriter.graph.node:
         seen = layouts.keys() & reads(node)
         if not seen:
             continue
-        if seen - set(node.input) or seen & outputs or len(node.output) != 1:
+        if seen - set(node.input) or seen & outputs:
             return None
         reader = _reader(rewriter, node, layouts)
         if reader is not None:
             readers.append(reader)
             continue
-        layout = _passed(rewriter, shapes, node, layouts, stored)
-        if layout is None or node.output[0] in outputs:
+        if set(node.output) & outputs:
+            return None
+        if node.op_type == "Split":
+            parts = _parts(rewriter, shapes, node, layouts)
+            if parts is None:
+                return None
+            layouts |= parts
+            continue
+        if len(node.output) != 1:
+            return None
+        layout = _passed(rewriter, shapes, node, layouts, stored, same)
+        if layout is None:
             return None
         layouts[node.output[0]] = layout
-    return Hidden(operator.name, width, tuple(stored), tuple(readers)) if readers else None
+    return _numbered(operator.name, same, stored, readers) if readers else None
+
+
+def _numbered(maker: str, same: Layout, stored: list[Stored], readers: list[Reader]) -> Hidden | None:
+    """With channels numbered from 0, columns that meet as one; None where a reader sees some more often than others."""
+    columns = np.unique(_first(same), return_inverse=True)[1].astype(np.int64)
+    width = int(columns.max()) + 1
+    stored = [replace(each, layout=_renumbered(each.layout, columns)) for each in stored]
+    readers = [replace(each, layout=_renumbered(each.layout, columns)) for each in readers]
+    for each in readers:
+        times = np.bincount(each.layout[each.layout >= 0], minlength=width)
+        if times.min() != times.max():
+            return None
+    return Hidden(maker, width, columns, tuple(stored), tuple(readers))
+
+
+def _first(same: Layout) -> Layout:
+    """For each column the first that it is one channel with."""
+    while not np.array_equal(same, same[same]):
+        same = same[same]
+    return same
+
+
+def _renumbered(layout: Layout, columns: Layout) -> Layout:
+    return np.where(layout >= 0, columns[layout], -1)
+
+
+def _parts(
+    rewriter: Rewriter, shapes: dict[str, list[int | None]], node: onnx.NodeProto, layouts: dict[str, Layout]
+) -> dict[str, Layout] | None:
+    """The layouts of what a `Split` cuts channels into; None where it cuts along another axis."""
+    data = node.input[0]
+    rank = len(shapes[data]) if data in shapes else None
+    if data not in layouts or attribute(node, "axis", 0) not in (-1, None if rank is None else rank - 1):
+        return None
+    layout = layouts[data]
+    sizes = rewriter.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else None
+    if sizes is None and (len(node.input) > 1 or len(layout) % len(node.output)):
+        return None
+    ends = np.cumsum(sizes)[:-1] if sizes is not None else len(node.output)
+    return dict(zip(node.output, np.split(layout, ends), strict=True))
 
 
 def _width(rewriter: Rewriter, maker: onnx.NodeProto | None) -> int | None:
@@ -143,6 +207,7 @@ def _passed(
     node: onnx.NodeProto,
     layouts: dict[str, Layout],
     stored: list[Stored],
+    same: Layout,
 ) -> Layout | None:
     """The layout of what a node makes of channels; None where it mixes them, or nobody knows."""
     data = next(name for name in node.input if name in layouts)
@@ -150,7 +215,7 @@ def _passed(
     if node.op_type in APART:
         return layout
     if node.op_type in PAIRS:
-        return _paired(rewriter, shapes, node, layouts, stored)
+        return _paired(rewriter, shapes, node, layouts, stored, same)
     if node.op_type == "MatMul":
         return layout if node.input[1] in layouts and node.input[0] not in layouts else None
     rank = len(shapes[data]) if data in shapes else None
@@ -174,12 +239,19 @@ def _paired(
     node: onnx.NodeProto,
     layouts: dict[str, Layout],
     stored: list[Stored],
+    same: Layout,
 ) -> Layout | None:
     """Channel by channel, with another tensor of the same channels, something stored for each, or the same for all."""
     known = [layouts[name] for name in node.input if name in layouts]
     layout = known[0]
-    if any(not np.array_equal(layout, other) for other in known):
-        return None
+    for other in known[1:]:
+        if np.array_equal(layout, other):
+            continue
+        if len(other) != len(layout) or (layout < 0).any() or (other < 0).any():
+            return None
+        for one, two in zip(layout.tolist(), other.tolist(), strict=True):
+            first = _first(same)
+            same[first[max(one, two)]] = first[min(one, two)]
     for place, name in enumerate(node.input):
         if name in layouts or not name:
             continue

@@ -214,7 +214,8 @@ def _cut(rewriter: Rewriter, hidden: Hidden, fits: Sequence[_Fit], kept: NDArray
     maker = rewriter.maker(hidden.maker)
     assert maker is not None
     made = Dense.of(rewriter, maker)
-    _write(rewriter, maker, made.weights[:, kept], None if made.bias is None else made.bias[kept])
+    ours = np.isin(hidden.columns, kept)
+    _write(rewriter, maker, made.weights[:, ours], None if made.bias is None else made.bias[ours])
     for each in hidden.stored:
         node = rewriter.maker(each.node)
         assert node is not None

@@ -38,6 +38,7 @@ CONSTANTS: dict[str, NDArray[Any]] = {
     "axis1": np.array([1]),
     "last": np.array([-1]),
     "w2": RNG.normal(0, 1, (16, 3)).astype(np.float32),
+    "w2_half": RNG.normal(0, 1, (8, 3)).astype(np.float32),
     "w2_twice": RNG.normal(0, 1, (32, 3)).astype(np.float32),
     "w2_more": RNG.normal(0, 1, (22, 3)).astype(np.float32),
 }
@@ -46,7 +47,10 @@ CONSTANTS: dict[str, NDArray[Any]] = {
 def found(nodes: Nodes, result: list[int | str]) -> tuple[Hidden, ...]:
     """Hidden channels of ``x`` (batch × length × 6) → ``raw`` = x·w1 → … → ``y``."""
     first = helper.make_node("MatMul", ["x", "w1"], ["raw"])
-    rest = [helper.make_node(kind, list(inputs), [output], **more) for kind, inputs, output, more in nodes]
+    rest = [
+        helper.make_node(kind, list(inputs), [output, *([more.pop("second")] if "second" in more else [])], **more)
+        for kind, inputs, output, more in nodes
+    ]
     read = {name for _, inputs, _, _ in nodes for name in inputs} | {"w1"}
     used = {name: value for name, value in CONSTANTS.items() if name in read}
     model = model_of([first, *rest], used, {"x": (TensorProto.FLOAT, ["batch", "length", 6])}, {"y": result})
@@ -77,6 +81,20 @@ def test_rows_side_by_side_repeat_the_channels() -> None:
     ]
     (hidden,) = found(nodes, ["batch", "length", 3])
     assert hidden.readers[0].layout.tolist() == [*range(16), *range(16)]
+
+
+def test_columns_that_meet_again_are_one_channel() -> None:
+    """A gated layer: its first eight columns steer the last eight."""
+    nodes: Nodes = [
+        ("Split", ("raw",), "gate", {"axis": -1, "num_outputs": 2, "second": "way"}),
+        ("Sigmoid", ("gate",), "open", {}),
+        ("Mul", ("open", "way"), "passed", {}),
+        ("MatMul", ("passed", "w2_half"), "y", {}),
+    ]
+    (hidden,) = found(nodes, ["batch", "length", 3])
+    assert hidden.width == 8
+    assert hidden.columns.tolist() == [*range(8), *range(8)]
+    assert hidden.readers[0].layout.tolist() == [*range(8)]
 
 
 def test_what_stands_beside_channels_is_no_channel() -> None:
