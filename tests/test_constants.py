@@ -20,7 +20,7 @@ from export.tracing import trace
 from quantize.graph import operators
 
 
-def graph_with(nodes: list[onnx.NodeProto], stored: dict[str, np.ndarray], outputs: tuple[str, ...]) -> onnx.ModelProto:  # type: ignore[type-arg]
+def graph_with(nodes: list[onnx.NodeProto], stored: dict[str, np.ndarray], outputs: tuple[str, ...]) -> onnx.ModelProto:
     free = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 4])
     given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     tensors = [numpy_helper.from_array(value, name) for name, value in stored.items()]
@@ -28,7 +28,7 @@ def graph_with(nodes: list[onnx.NodeProto], stored: dict[str, np.ndarray], outpu
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
+def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return list(session.run(None, {"x": x}))
 
