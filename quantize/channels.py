@@ -67,9 +67,10 @@ def hidden_channels(model: onnx.ModelProto, operators: Sequence[Operator]) -> tu
     """What can be narrowed, in the order of the graph. Operators that stay float for a reason stay whole too."""
     rewriter = Rewriter(model)
     shapes = _shapes(model)
+    whole = {each.name for each in operators if each.protected}
     plain = [each for each in operators if each.kind == "dense" and not each.protected]
-    found = (_follow(rewriter, shapes, each) for each in plain)
-    return tuple(each for each in found if each is not None)
+    found = [each for each in (_follow(rewriter, shapes, one) for one in plain) if each is not None]
+    return tuple(each for each in found if not whole & {reader.node for reader in each.readers})
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
@@ -175,11 +176,15 @@ def _width(rewriter: Rewriter, maker: onnx.NodeProto | None) -> int | None:
     weights = rewriter.constant(maker.input[1])
     if weights is None or weights.ndim != 2:
         return None
-    if maker.op_type == "Gemm" and len(maker.input) > 2 and maker.input[2]:
-        bias = rewriter.constant(maker.input[2])
-        if bias is None or bias.size not in (1, weights.shape[_out(maker)]):
-            return None
-    return int(weights.shape[_out(maker)])
+    return int(weights.shape[_out(maker)]) if _plain_bias(rewriter, maker, weights) else None
+
+
+def _plain_bias(rewriter: Rewriter, node: onnx.NodeProto, weights: NDArray[np.generic]) -> bool:
+    """Whether a dense layer has no bias of its own, or a stored one with a value for each output or one for all."""
+    if node.op_type != "Gemm" or len(node.input) < 3 or not node.input[2]:
+        return True
+    bias = rewriter.constant(node.input[2])
+    return bias is not None and bias.size in (1, weights.shape[_out(node)])
 
 
 def _out(node: onnx.NodeProto) -> int:
@@ -196,7 +201,7 @@ def _reader(rewriter: Rewriter, node: onnx.NodeProto, layouts: dict[str, Layout]
     weights = rewriter.constant(node.input[1])
     if weights is None or weights.ndim != 2:
         return None
-    if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] and rewriter.constant(node.input[2]) is None:
+    if not _plain_bias(rewriter, node, weights):
         return None
     return Reader(node.output[0], node.input[0], layouts[node.input[0]])
 

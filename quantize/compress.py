@@ -107,19 +107,20 @@ def compress(
             kept[list(leaks.places)] = False
             calibration = calibration.part(kept)
     demand_disjoint(calibration, evaluation, alphabet)
+    found = chosen_operators(bundle, wish, progress)
     shares = wanted(wish.narrow, bundle)
     reference = scorer_of(bundle)
     rows = rows_of(bundle, reference, calibration, seed=wish.seed)
     lengths = len({batch.shape[1] for batch in rows.batches})
     progress(f"calibrating on {rows.rows} rows of {lengths} lengths")
-    source, narrowed = bundle, tuple[Narrowed, ...]()
+    source, narrowed, left = bundle, tuple[Narrowed, ...](), 1.0
     if shares:
         many = rows_of(bundle, reference, calibration, rows=FIT_ROWS, seed=wish.seed)
         graph, narrowed = narrow(bundle, many, shares)
         bundle = replace(bundle, graph=graph)
         progress("\n".join(map(str, narrowed)))
-    left = _products(bundle, rows, wish.profile) / _products(source, rows, wish.profile)
-    found = chosen_operators(bundle, wish, progress)
+        left = _products(bundle, rows, wish.profile) / _products(source, rows, wish.profile)
+        found = chosen_operators(bundle, wish, progress)
     gauge = gauge_for(bundle, asked.background, asked.threshold)
     bench = Bench(bundle, measured_settings(bundle, found, rows, wish), rows, gauge)
 

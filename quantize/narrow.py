@@ -84,12 +84,15 @@ def wanted(texts: Sequence[str], bundle: Bundle) -> dict[str, float]:
 
 
 def narrow(bundle: Bundle, rows: Rows, shares: Mapping[str, float]) -> tuple[bytes, tuple[Narrowed, ...]]:
-    """The graph with fewer channels, and what became of each operator. The same arguments give the same bytes."""
+    """The graph with fewer channels, and what became of each operator. The same arguments give the same bytes.
+
+    Raises UsageError where the shares are so small that no channel leaves.
+    """
     model = onnx.load_from_string(bundle.graph)
     done: list[Narrowed] = []
     for name, share in shares.items():  # one after the other: a fit sees what the one before it left
         channels = hidden_channels(model, operators(model, bundle.manifest.task.kind))
-        hidden = next(each for each in channels if each.maker == name)
+        hidden = next(each for each in channels if each.maker in (name, _product(name)))
         keep = max(MULTIPLE, round(hidden.width * (1 - share) / MULTIPLE) * MULTIPLE)
         if keep >= hidden.width:
             continue
@@ -100,7 +103,15 @@ def narrow(bundle: Bundle, rows: Rows, shares: Mapping[str, float]) -> tuple[byt
         unexplained = max(fit.unexplained for fit in fits)
         model = _cut(rewriter, hidden, fits, kept)
         done.append(Narrowed(name, keep, hidden.width, round(unexplained, 6), samples))
+    if not done:
+        asked = ", ".join(f"{name}={share:g}" for name, share in shares.items())
+        raise UsageError(f"--narrow {asked}: no channel leaves, since a multiple of {MULTIPLE} stays; ask for more")
     return bytes(model.SerializeToString(deterministic=True)), tuple(done)
+
+
+def _product(operator: str) -> str:
+    """What an operator is called once a sum with a fitted bias stands behind it and makes its result."""
+    return f"{operator}_narrow_product"
 
 
 class _Fit:
@@ -257,8 +268,8 @@ def _write(
         return
     if not bias.any():
         return
-    total = onnx.helper.make_node("Add", [f"{result}_narrow_product", name], [result])
+    total = onnx.helper.make_node("Add", [_product(result), name], [result])
     plain = onnx.NodeProto()
     plain.CopyFrom(node)
-    plain.output[0] = f"{result}_narrow_product"
+    plain.output[0] = _product(result)
     rewriter.replace(node, [plain, total])

@@ -140,6 +140,16 @@ def test_channels_that_something_else_sees_stay(nodes: tuple[str, Nodes]) -> Non
     assert not found(nodes[1], ["batch", "length", width])
 
 
+def test_channels_that_choose_stay() -> None:
+    """What an index is computed from is never fitted: an error there is another row."""
+    first = [helper.make_node("MatMul", ["x", "w1"], ["raw"]), helper.make_node("MatMul", ["raw", "w2"], ["scores"])]
+    last = [helper.make_node("ArgMax", ["scores"], ["best"], axis=-1), helper.make_node("Cast", ["best"], ["y"], to=1)]
+    used = {name: CONSTANTS[name] for name in ("w1", "w2")}
+    shape: list[int | str] = ["batch", "length", 1]
+    model = model_of([*first, *last], used, {"x": (TensorProto.FLOAT, ["batch", "length", 6])}, {"y": shape})
+    assert not hidden_channels(model, operators(model, "sequence-classification"))
+
+
 def deep_graph(hidden: NDArray[np.float32], after: NDArray[np.float32]) -> bytes:
     """The tiny network with one more layer: ``pooled`` → ``hidden`` → Relu → ``after`` → ``logits``."""
     model = onnx.load_from_string(tiny_graph(tiny_weights(("a", "b", "other"), "forward")))
@@ -211,6 +221,38 @@ def test_the_more_leave_the_more_is_lost_and_the_figure_says_so(deep: Any, tmp_p
     assert lost == sorted(lost)
     assert lost[0] < lost[2]
     assert narrow(bundle, rows, {"hidden_raw": 0.5}) == narrow(bundle, rows, {"hidden_raw": 0.5})
+
+
+def test_layers_in_a_row_without_biases(tmp_path: Path) -> None:
+    """The second layer gets a fitted bias while the first is narrowed; it can be narrowed all the same."""
+    rng = np.random.default_rng(7)
+    model = onnx.load_from_string(
+        deep_graph(rng.normal(0, 1, (4, 32)).astype(np.float32), rng.normal(0, 1, (32, 3)).astype(np.float32))
+    )
+    last = model.graph.node[-1]
+    more = [
+        helper.make_node("MatMul", [last.input[0], "second"], ["second_raw"]),
+        helper.make_node("Relu", ["second_raw"], ["second_active"]),
+    ]
+    last.input[0] = "second_active"
+    for node in more:
+        model.graph.node.insert(len(model.graph.node) - 1, node)
+    second = rng.normal(0, 0.3, (32, 32)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(second, "second"))
+    onnx.checker.check_model(model, full_check=True)
+    path = tiny_bundle(tmp_path / "rows.edgeseq", graph=model.SerializeToString(deterministic=True))
+    bundle = read_bundle(path)
+    rows = calibration(path, tmp_path)
+    graph, done = narrow(bundle, rows, wanted(["0.25"], bundle))
+    assert [(each.operator, each.kept) for each in done] == [("hidden_raw", 24), ("second_raw", 24)]
+    before, after = outputs(path, bundle.graph, rows), outputs(path, graph, rows)
+    assert np.abs(after - before).max() < before.std()
+
+
+def test_a_share_that_removes_nothing_is_refused(deep: Any, tmp_path: Path) -> None:
+    path = deep(np.random.default_rng(6).normal(0, 1, (4, 32)).astype(np.float32))
+    with pytest.raises(UsageError, match=r"hidden_raw=0\.05: no channel leaves, since a multiple of 8 stays"):
+        narrow(read_bundle(path), calibration(path, tmp_path), {"hidden_raw": 0.05})
 
 
 def test_shares_are_asked_for_by_operator_or_for_all(deep: Any) -> None:
